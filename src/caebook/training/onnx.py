@@ -1,0 +1,46 @@
+"""Makes ONNX files from both frameworks look alike."""
+
+from __future__ import annotations
+
+import onnx
+
+from caebook.training import BOUNDARY
+
+
+def tidy(model: bytes, name: str) -> bytes:
+    """Give an exported model the book's names and drop what the exporter left in it.
+
+    Input, output and batch dimension get the names of `BOUNDARY` and ``N``; doc strings
+    and metadata (which hold file paths and line numbers of the exporting machine) go.
+
+    Raises
+    ------
+    ValueError
+        If the model does not have exactly one input and one output, or is not valid.
+    """
+    proto = onnx.load_from_string(model)
+    graph = proto.graph
+    if len(graph.input) != 1 or len(graph.output) != 1:
+        raise ValueError(f"the {name} must have one input and one output")
+    names = dict(
+        zip([graph.input[0].name, graph.output[0].name], BOUNDARY[name], strict=True)
+    )
+    for node in graph.node:
+        node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (graph.input[0], graph.output[0]):
+        value.name = names[value.name]
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+        del value.metadata_props[:]
+    # Shapes of inner tensors carry other names for N and are inferred again anyway.
+    del graph.value_info[:]
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    graph.name, graph.doc_string, proto.doc_string = name, "", ""
+    del graph.metadata_props[:]
+    del proto.metadata_props[:]
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString(deterministic=True)

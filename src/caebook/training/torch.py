@@ -1,0 +1,241 @@
+"""Training and exporting PyTorch networks: float32 (N, 1, 28, 28), channels first."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from caebook.training import (
+    BOUNDARY,
+    PROBE_IMAGES,
+    Checkpoint,
+    Exported,
+    History,
+    Recipe,
+    batches,
+    check_images,
+    to_float,
+)
+from caebook.training.onnx import tidy
+
+LOSSES = {
+    "bce": nn.functional.binary_cross_entropy,
+    "mse": nn.functional.mse_loss,
+    "crossentropy": nn.functional.cross_entropy,  # expects logits
+}
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """uint8 (N, 28, 28) → float32 (N, 1, 28, 28) in [0, 1]."""
+    return torch.from_numpy(to_float(images)[:, None])
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable weights and biases."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def predict(model: nn.Module, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+    """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
+    check_images(images)
+    model.eval()
+    with torch.no_grad():
+        outputs = [
+            model(to_tensor(images[start : start + batch_size])).numpy()
+            for start in range(0, len(images), batch_size)
+        ]
+    return np.concatenate(outputs)
+
+
+def fit(
+    model: nn.Module,
+    images: np.ndarray,
+    recipe: Recipe,
+    *,
+    validation: np.ndarray,
+    labels: np.ndarray | None = None,
+    validation_labels: np.ndarray | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+) -> History:
+    """Train `model` by `recipe`; the target is the image itself, or its label.
+
+    Parameters
+    ----------
+    model : maps float32 (N, 1, 28, 28) to the same shape, or to logits (N, classes)
+    images, validation : uint8 (N, 28, 28)
+    labels, validation_labels : class indices (N,); None for an autoencoder
+    seed : fixes the order of the batches (and any dropout)
+    checkpoint : file to save after every epoch and to resume from
+
+    Returns
+    -------
+    History
+        Losses per epoch; the training loss is the mean over the epoch's batches.
+    """
+    check_images(images)
+    check_images(validation, "validation")
+    loss_function = LOSSES[recipe.loss]
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    weights = [value.detach().numpy() for value in model.state_dict().values()]
+    saved = Checkpoint(checkpoint, recipe, str(model), seed, images, *weights)
+    history = _restore(saved, model, optimizer)
+
+    def loss_of(pictures: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
+        batch = to_tensor(pictures)
+        target = batch if classes is None else torch.from_numpy(classes).long()
+        return loss_function(model(batch), target)
+
+    for epoch in range(len(history.loss), recipe.epochs):
+        start, total = time.perf_counter(), 0.0
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        model.train()
+        for index in batches(len(images), recipe.batch_size, seed, epoch):
+            optimizer.zero_grad()
+            loss = loss_of(images[index], None if labels is None else labels[index])
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(index)
+        seconds = time.perf_counter() - start
+        val_loss = _evaluate(model, loss_of, validation, validation_labels)
+        history.add(recipe.epochs, total / len(images), val_loss, seconds)
+        saved.save(history, _state(model, optimizer))
+    model.eval()
+    return history
+
+
+def _evaluate(model, loss_of, images, labels, batch_size: int = 500) -> float:
+    model.eval()
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            loss = loss_of(images[part], None if labels is None else labels[part])
+            total += loss.item() * len(images[part])
+    return total / len(images)
+
+
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:
+    state = {f"model/{k}": v.numpy() for k, v in model.state_dict().items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            state[f"optimizer/{index}/{name}"] = value.numpy()
+    return state
+
+
+def _restore(saved: Checkpoint, model: nn.Module, optimizer) -> History:
+    loaded = saved.load()
+    if loaded is None:
+        return History()
+    history, state = loaded
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    weights = {}
+    for key, value in state.items():
+        kind, _, name = key.partition("/")
+        if kind == "model":
+            weights[name] = torch.from_numpy(value)
+        else:
+            index, _, moment = name.partition("/")
+            moments.setdefault(int(index), {})[moment] = torch.from_numpy(value)
+    model.load_state_dict(weights)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return history
+
+
+class _Encoder(nn.Module):
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.encoder(images[:, None]).permute(0, 2, 3, 1)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        return self.decoder(code.permute(0, 3, 1, 2))[:, 0]
+
+
+class _Classifier(nn.Module):
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.classifier(images[:, None]), dim=1)
+
+
+def export(encoder: nn.Module, decoder: nn.Module, images: np.ndarray) -> Exported:
+    """Bring an autoencoder to the ONNX boundary, channels last.
+
+    Parameters
+    ----------
+    encoder : maps float32 (N, 1, 28, 28) to (N, c, h, w)
+    decoder : maps float32 (N, c, h, w) to (N, 1, 28, 28)
+    images : uint8 (N, 28, 28); the first few become the probe
+    """
+    check_images(images)
+    probe = images[:PROBE_IMAGES]
+    pixels = torch.from_numpy(to_float(probe))
+    encode, decode = _Encoder(encoder).eval(), _Decoder(decoder).eval()
+    with torch.no_grad():
+        code = encode(pixels)
+        decoded = decode(code)
+    parts = {"encoder": count_parameters(encoder), "decoder": count_parameters(decoder)}
+    return Exported(
+        "torch",
+        {
+            "encoder": _to_onnx(encode, pixels, "encoder"),
+            "decoder": _to_onnx(decode, code, "decoder"),
+        },
+        probe,
+        {"encoder": code.numpy(), "decoder": decoded.numpy()},
+        {"total": sum(parts.values()), **parts},
+    )
+
+
+def export_classifier(model: nn.Module, images: np.ndarray) -> Exported:
+    """Bring a classifier that ends in logits (N, classes) to the ONNX boundary."""
+    check_images(images)
+    probe = images[:PROBE_IMAGES]
+    pixels = torch.from_numpy(to_float(probe))
+    classify = _Classifier(model).eval()
+    with torch.no_grad():
+        probabilities = classify(pixels).numpy()
+    return Exported(
+        "torch",
+        {"classifier": _to_onnx(classify, pixels, "classifier")},
+        probe,
+        {"classifier": probabilities},
+        {"total": count_parameters(model), "encoder": None, "decoder": None},
+    )
+
+
+def _to_onnx(module: nn.Module, example: torch.Tensor, name: str) -> bytes:
+    # The exporter narrates its steps; nothing in that is about our networks.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (example.contiguous(),),
+            input_names=[BOUNDARY[name][0]],
+            output_names=[BOUNDARY[name][1]],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            dynamo=True,
+            verbose=False,
+        )
+    buffer = io.BytesIO()
+    program.save(buffer, external_data=False)
+    return tidy(buffer.getvalue(), name)
