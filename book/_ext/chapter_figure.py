@@ -1,0 +1,111 @@
+"""Show a picture that a chapter computed on another page.
+
+MyST-NB pastes pictures across pages without their alternative text, and only those
+that the other page shows. This directive takes the picture out of the executed chapter
+itself, with the alternative text that stands in its cell's metadata::
+
+    ```{chapter-figure} notebooks/03_shallow fig-shallow-strip
+    A caption.
+    ```
+"""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any, ClassVar
+
+import nbformat
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.parsers.rst.directives.images import Figure
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+PNG = "image/png"
+GLUE_PREFIX = "application/papermill.record/"
+FOLDER = "_chapter_figures"  # in the staged sources, which a build may write to
+
+
+def find_picture(
+    notebook: nbformat.NotebookNode, name: str
+) -> tuple[bytes, str | None]:
+    """Find a picture in an executed notebook by name.
+
+    Parameters
+    ----------
+    notebook
+        An executed notebook.
+    name
+        What the picture is glued as, or the ``name`` of the figure in the metadata
+        (``mystnb.figure``) of the cell that shows it.
+
+    Returns
+    -------
+    tuple
+        The PNG's bytes, and the alternative text in the cell's metadata if any.
+
+    Raises
+    ------
+    LookupError
+        If no executed cell holds such a picture.
+    """
+    for cell in notebook.cells:
+        settings = cell.metadata.get("mystnb", {})
+        shown = settings.get("figure", {}).get("name") == name
+        for output in cell.get("outputs", []):
+            glued = output.get("metadata", {}).get("scrapbook", {}).get("name") == name
+            data = output.get("data", {})
+            picture = data.get(PNG) or data.get(GLUE_PREFIX + PNG)
+            if picture and (shown or glued):
+                alt = settings.get("image", {}).get("alt")
+                return base64.b64decode(picture), alt
+    raise LookupError(f"no executed cell holds a picture called {name!r}")
+
+
+class ChapterFigure(SphinxDirective):
+    """A figure whose picture comes out of another page's notebook."""
+
+    required_arguments = 2  # the page, as in _toc.yml, and the picture's name
+    has_content = True
+    option_spec: ClassVar = {
+        "alt": directives.unchanged,
+        "name": directives.unchanged,
+        "width": directives.length_or_percentage_or_unitless,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        page, name = self.arguments
+        source = Path(self.env.srcdir) / f"{page}.ipynb"
+        self.env.note_dependency(str(source))
+        try:
+            notebook = nbformat.read(source, as_version=4)
+            picture, alt = find_picture(notebook, name)
+        except (OSError, LookupError) as error:
+            raise self.error(
+                f"{source.name}: {error}. Change the name here or in the chapter."
+            ) from error
+        target = Path(self.env.srcdir) / FOLDER
+        target.mkdir(exist_ok=True)
+        digest = hashlib.sha256(picture).hexdigest()
+        (target / f"{digest}.png").write_bytes(picture)
+
+        options = dict(self.options)
+        options.setdefault("alt", alt or "")
+        figure = Figure(
+            self.name,
+            [f"/{FOLDER}/{digest}.png"],
+            options,
+            self.content,
+            self.lineno,
+            self.content_offset,
+            self.block_text,
+            self.state,
+            self.state_machine,
+        )
+        return figure.run()
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directive with Sphinx."""
+    app.add_directive("chapter-figure", ChapterFigure)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
