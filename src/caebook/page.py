@@ -26,7 +26,7 @@ def glue(name: str, value: object, spec: str = "") -> None:
 
 
 class Table:
-    """Rows of a table; numbers are aligned to the right. Shown as HTML or plain text."""
+    """Rows of a table, shown as HTML or plain text; numbers are set to the right."""
 
     def __init__(self, rows: Iterable[Mapping[str, object]]) -> None:
         self.rows = [dict(row) for row in rows]

@@ -52,7 +52,7 @@ class Settings:
         return SMOKE_TEST_IMAGES if self.profile == "smoke" else 10_000
 
     def recipe(self, system: str) -> Recipe:
-        """The recipe of `system`: the source's, shortened unless the profile is full."""
+        """The recipe of `system`: the source's, shortened unless profile is full."""
         recipe = SOURCE_RECIPES[system]
         if self.profile == "full":
             return recipe
@@ -83,7 +83,9 @@ class Settings:
 
 
 def root() -> Path:
-    """The folder that builds go under: the checkout, or else the current folder."""
+    """The project's folder: ``$CAEBOOK_ROOT``, the checkout, or the current folder."""
+    if chosen := os.environ.get("CAEBOOK_ROOT"):
+        return Path(chosen).absolute()
     checkout = Path(__file__).resolve().parents[2]
     return checkout if (checkout / "_config.yml").exists() else Path.cwd()
 

@@ -65,8 +65,8 @@ def run_id(
     match = _RUN_ID.fullmatch(name)
     if match is None or match["system"] != system or match["framework"] != framework:
         raise RunError(
-            f"{name!r} is not a run's name: system, variant and data set are lower-case "
-            "words, the framework is 'keras' or 'torch', the seed a whole number"
+            f"{name!r} is not a run's name: system, variant and data set are "
+            "lower-case words, the framework is 'keras' or 'torch', the seed a whole number"
         )
     return name
 
@@ -169,7 +169,7 @@ def save(
     settings: Settings,
     variant: str | None = None,
 ) -> Run:
-    """Check, score and record a trained network; an earlier run is replaced in one step.
+    """Check, score and record a trained network, replacing an earlier run of it.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def git_version() -> str | None:
 
 
 def _replace(staging: Path, target: Path) -> None:
-    """Rename `staging` to `target`; what was there is moved aside first, then removed."""
+    """Rename `staging` to `target`; what was there moves aside first, then goes."""
     aside = staging.with_name(staging.name.replace(".saving-", ".replaced-"))
     if target.exists():
         os.replace(target, aside)

@@ -1,0 +1,58 @@
+# The front door. `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+
+.PHONY: help book smoke full test bench serve lab clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+book: $(READY) ## build the book: build/reader/html/index.html
+	$(BIN)/python -m caebook.build reader
+
+smoke: $(READY) ## build every chapter with tiny trainings: build/smoke/html/index.html
+	$(BIN)/python -m caebook.build smoke
+
+full: $(READY) ## train everything by the sources' full recipes (hours; resumable)
+	$(BIN)/python -m caebook.build full
+
+test: $(READY) ## run all tests: units, every notebook, the site, the browser
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+bench: $(READY) ## measure speed, as ratios
+	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+serve: ## open the built book on http://localhost:8000 (PORT=… to change)
+	@test -f build/reader/html/index.html || { echo "Nothing built yet: run 'make book' first."; exit 1; }
+	@echo "The book is at http://localhost:$(PORT)/ (Ctrl-C stops)"
+	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory build/reader/html $(PORT)
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+clean: ## remove what was built, but not the environment
+	rm -rf build
+
+# Torch first and by itself: its CPU build is on an index of its own, and everything
+# else must not be looked up there.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import platform, sys; v = sys.version_info[:2]; m = (platform.system(), platform.machine()); \
+	  (3, 11) <= v <= (3, 13) or sys.exit(f"Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 …"); \
+	  m in {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")} or sys.exit(f"There is no TensorFlow or PyTorch for {m[0]} on {m[1]}: use 64-bit Linux, macOS on Apple silicon, or Binder.")'
+	@echo "Setting up the environment in $(VENV) (once; about 1.5 GB)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --retries 1 --timeout 20 --extra-index-url $(TORCH_CPU) $(TORCH)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $(READY)
