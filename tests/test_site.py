@@ -1,0 +1,288 @@
+"""The site's sources: settings, pages, citations, workflows, environments."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+
+
+def read_yaml(path: Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def extension(name: str) -> ModuleType:
+    path = BOOK / "_ext" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"book_ext_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def toc_files() -> list[str]:
+    toc = read_yaml(BOOK / "_toc.yml")
+    chapters = [entry for part in toc["parts"] for entry in part["chapters"]]
+    return [toc["root"], *(entry["file"] for entry in chapters)]
+
+
+def prose() -> dict[str, str]:
+    """Markdown of every page: the book's own and the chapters' text cells."""
+    pages = {path.name: path.read_text(encoding="utf-8") for path in BOOK.glob("*.md")}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = nbformat.read(path, as_version=4).cells
+        text = [cell.source for cell in cells if cell.cell_type == "markdown"]
+        pages[path.name] = "\n\n".join(text)
+    return pages
+
+
+# ---- settings ---------------------------------------------------------------------
+
+
+def test_toc_names_every_page_and_only_pages_that_exist():
+    files = toc_files()
+    assert len(files) == len(set(files))
+    generated = {"status"}
+    for name in set(files) - generated:
+        folder = ROOT if name.startswith("notebooks/") else BOOK
+        found = [folder / f"{name}{suffix}" for suffix in (".md", ".ipynb")]
+        assert any(path.is_file() for path in found), f"_toc.yml: no source for {name}"
+    notebooks = {f"notebooks/{path.stem}" for path in ROOT.glob("notebooks/*.ipynb")}
+    pages = {path.stem for path in BOOK.glob("*.md")}
+    assert notebooks | pages | generated == set(files)
+
+
+def test_settings_keep_the_site_self_contained():
+    config = read_yaml(ROOT / "_config.yml")
+    sphinx = config["sphinx"]
+    assert config["execute"]["execute_notebooks"] == "off"
+    assert sphinx["recursive_update"] is True
+    assert "sphinx_thebe" not in sphinx["config"]["extensions"]
+    assert set(sphinx["local_extensions"]) <= set(sphinx["config"]["extensions"])
+    assert sphinx["config"]["nb_ipywidgets_js"] == {}
+    # An address or a launch button here would be a dead link in somebody's copy.
+    assert not {"repository", "launch_buttons"} & set(config)
+
+
+def test_scripts_and_styles_name_no_other_server():
+    for path in [*BOOK.glob("_static/*.css"), *BOOK.glob("_static/*.js")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"https?://|@import|url\(\s*[\"']?//", text), path
+
+
+def test_mathjax_is_the_released_script():
+    path = extension("offline_mathjax").script_path()
+    assert path.stat().st_size > 1_000_000
+
+
+def test_altered_mathjax_is_refused(monkeypatch):
+    module = extension("offline_mathjax")
+    monkeypatch.setattr(module, "SHA256", "0" * 64)
+    with pytest.raises(Exception, match=r"is not MathJax 3\.2\.2: reinstall"):
+        module.script_path()
+
+
+# ---- references -------------------------------------------------------------------
+
+
+def bibliography_keys() -> list[str]:
+    text = (BOOK / "references.bib").read_text(encoding="utf-8")
+    return re.findall(r"^@\w+\{([^,]+),", text, re.MULTILINE)
+
+
+def test_bibliography_keys_are_unique_and_cover_the_five_sources():
+    keys = bibliography_keys()
+    assert len(keys) == len(set(keys))
+    assert set(keys) >= {
+        "mnistdcnnencode",
+        "deepcnnautoencoder",
+        "udacityconvautoencoder",
+        "cnnautoencodermnist",
+        "cnnencoder",
+    }
+
+
+def test_every_citation_and_term_is_defined():
+    keys = set(bibliography_keys())
+    glossary = (BOOK / "glossary.md").read_text(encoding="utf-8")
+    body = glossary.split(":::{glossary}")[1].split(":::")[0]
+    terms = {line for line in body.splitlines() if line and not line.startswith(" ")}
+    assert len(terms) > 30
+    for name, text in prose().items():
+        for cited in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text):
+            assert {key.strip() for key in cited.split(",")} <= keys, (name, cited)
+        for term in re.findall(r"\{term\}`([^`]+)`", text):
+            target = re.search(r"<([^>]+)>$", term)
+            assert (target[1] if target else term) in terms, (name, term)
+
+
+def test_glossary_is_sorted():
+    glossary = (BOOK / "glossary.md").read_text(encoding="utf-8")
+    body = glossary.split(":::{glossary}")[1].split(":::")[0]
+    entries = [entry.splitlines()[0] for entry in body.strip().split("\n\n")]
+    assert entries == sorted(entries, key=str.lower)
+
+
+# ---- extensions -------------------------------------------------------------------
+
+
+def cell(tags: list[str]):
+    from docutils import nodes
+
+    return nodes.container(
+        nb_element="cell_code", classes=["cell", *(f"tag_{tag}" for tag in tags)]
+    )
+
+
+def document(*children):
+    from docutils import nodes
+    from docutils.frontend import get_default_settings
+    from docutils.utils import new_document
+
+    made = new_document("test", get_default_settings())
+    made += nodes.section("", *children, ids=["section"])
+    return made
+
+
+def tabs_of(section) -> list[list[str]]:
+    """Labels of each tab-set in a section, in order."""
+    sets = [
+        node for node in section.children if node.get("design_component") == "tab-set"
+    ]
+    return [[item[0].astext() for item in tab_set] for tab_set in sets]
+
+
+def test_adjacent_framework_cells_become_one_tab_set():
+    from docutils import nodes
+
+    made = document(
+        cell(["tab-torch"]),
+        cell(["tab-keras"]),
+        cell(["tab-keras", "hide-cell"]),
+        nodes.paragraph("", "prose keeps sets apart"),
+        cell(["tab-keras"]),
+        cell(["tab-torch"]),
+        cell(["hide-input"]),
+    )
+    extension("framework_tabs").FrameworkTabs(made).apply()
+    section = made[0]
+    assert tabs_of(section) == [["Keras", "PyTorch"]] * 2
+    assert len(section) == 4  # two sets, the prose, the last cell
+    keras, torch = section[0].children
+    assert [len(item[1]) for item in (keras, torch)] == [2, 1]
+    assert keras[0]["sync_group"] == torch[0]["sync_group"] == "framework"
+    assert keras[0]["sync_id"] != torch[0]["sync_id"]
+
+
+def test_a_framework_without_its_counterpart_is_reported(monkeypatch):
+    module = extension("framework_tabs")
+    warnings = []
+    monkeypatch.setattr(
+        module.LOGGER, "warning", lambda text, *args, **rest: warnings.append(args)
+    )
+    module.FrameworkTabs(document(cell(["tab-keras"]))).apply()
+    assert warnings == [("tab-torch",)]
+
+
+def test_solutions_are_called_solutions():
+    made = document(cell(["hide-cell", "solution"]), cell(["hide-cell"]))
+    solution, other = made[0].children
+    for node in (solution, other):
+        node["hide_mode"] = "all"
+        node["prompt_show"] = node["prompt_hide"] = "code"
+    extension("framework_tabs").SolutionPrompts(made).apply()
+    assert solution["prompt_show"] == "Solution"
+    assert other["prompt_show"] == "code"
+
+
+def notebook_with_picture(metadata: dict, output_metadata: dict, mime: str):
+    output = nbformat.v4.new_output(
+        "display_data", {mime: "UE5H"}, metadata=output_metadata
+    )
+    made = nbformat.v4.new_code_cell("", outputs=[output], metadata=metadata)
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(""), made])
+
+
+def test_chapter_figure_finds_a_picture_by_figure_name_and_by_glue():
+    find = extension("chapter_figure").find_picture
+    settings = {"mystnb": {"figure": {"name": "fig-a"}, "image": {"alt": "seven"}}}
+    shown = notebook_with_picture(settings, {}, "image/png")
+    assert find(shown, "fig-a") == (b"PNG", "seven")
+    glued = notebook_with_picture(
+        {},
+        {"scrapbook": {"name": "a", "mime_prefix": "application/papermill.record/"}},
+        "application/papermill.record/image/png",
+    )
+    assert find(glued, "a") == (b"PNG", None)
+    with pytest.raises(LookupError, match=r"no executed cell .* 'other'"):
+        find(shown, "other")
+
+
+# ---- environments and workflows ------------------------------------------------------
+
+
+def test_binder_installs_the_same_lock_and_package():
+    environment = read_yaml(ROOT / "environment.yml")
+    *conda, last = environment["dependencies"]
+    assert sorted(re.split("[=<>]", entry)[0] for entry in conda) == ["pip", "python"]
+    version = next(entry for entry in conda if entry.startswith("python"))
+    assert version == "python=3.12"  # within what pyproject.toml and the lock allow
+    pip = last["pip"]
+    assert "-r requirements.lock" in pip
+    assert "-e ." in pip
+    # Nothing is named beside the lock, so no second version of anything can creep in.
+    rest = set(pip) - {"-r requirements.lock", "-e ."}
+    assert rest == {"--extra-index-url https://download.pytorch.org/whl/cpu"}
+    lock = (ROOT / "requirements.lock").read_text()
+    pins = re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE)
+    assert {"torch", "keras", "jupyter-book", "papermill", "jupyterlab"} <= {
+        name for name, _ in pins
+    }
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_are_pinned_and_ask_for_little(path):
+    workflow = read_yaml(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["defaults"]["run"]["shell"] == "bash"  # with pipefail
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] > 0
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]), step
+            assert "|| true" not in step.get("run", "")
+
+
+def test_workflows_call_targets_that_the_makefile_has():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    texts = [path.read_text() for path in WORKFLOWS]
+    texts += [(BOOK / "using.md").read_text(), (BOOK / "index.md").read_text()]
+    texts += [(ROOT / "CONTRIBUTING.md").read_text()]
+    commands = re.findall(
+        r"(?:`|run: |^)make ([a-z]+)(?=[`\s])", "\n".join(texts), re.MULTILINE
+    )
+    assert {"book", "test"} <= set(commands)
+    assert set(commands) <= targets
+
+
+def test_citation_file_names_the_book_and_its_licences():
+    citation = read_yaml(ROOT / "CITATION.cff")
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["title"] == read_yaml(ROOT / "_config.yml")["title"]
+    assert citation["message"] and citation["authors"]
+    assert citation["license"] == ["MIT", "CC-BY-4.0"]
+
+
+def test_pages_are_written_without_machine_paths():
+    for name, text in prose().items():
+        assert not re.search(r"/(?:root|home|tmp|Users)/", text), name
+        assert str(ROOT) not in text, name
