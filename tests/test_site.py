@@ -200,27 +200,18 @@ def test_solutions_are_called_solutions():
     assert other["prompt_show"] == "code"
 
 
-def notebook_with_picture(metadata: dict, output_metadata: dict, mime: str):
-    output = nbformat.v4.new_output(
-        "display_data", {mime: "UE5H"}, metadata=output_metadata
-    )
-    made = nbformat.v4.new_code_cell("", outputs=[output], metadata=metadata)
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(""), made])
-
-
-def test_chapter_figure_finds_a_picture_by_figure_name_and_by_glue():
+def test_chapter_figure_finds_a_figure_by_name_with_its_alternative_text():
     find = extension("chapter_figure").find_picture
+    output = nbformat.v4.new_output("display_data", {"image/png": "UE5H"})
     settings = {"mystnb": {"figure": {"name": "fig-a"}, "image": {"alt": "seven"}}}
-    shown = notebook_with_picture(settings, {}, "image/png")
-    assert find(shown, "fig-a") == (b"PNG", "seven")
-    glued = notebook_with_picture(
-        {},
-        {"scrapbook": {"name": "a", "mime_prefix": "application/papermill.record/"}},
-        "application/papermill.record/image/png",
+    cell = nbformat.v4.new_code_cell("", outputs=[output], metadata=settings)
+    other = nbformat.v4.new_code_cell("", outputs=[output])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell(""), other, cell]
     )
-    assert find(glued, "a") == (b"PNG", None)
-    with pytest.raises(LookupError, match=r"no executed cell .* 'other'"):
-        find(shown, "other")
+    assert find(notebook, "fig-a") == (b"PNG", "seven")
+    with pytest.raises(LookupError, match="figure named 'fig-b'"):
+        find(notebook, "fig-b")
 
 
 # ---- environments and workflows ------------------------------------------------------

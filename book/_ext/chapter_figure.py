@@ -22,22 +22,21 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 PNG = "image/png"
-GLUE_PREFIX = "application/papermill.record/"
 FOLDER = "_chapter_figures"  # in the staged sources, which a build may write to
 
 
 def find_picture(
     notebook: nbformat.NotebookNode, name: str
 ) -> tuple[bytes, str | None]:
-    """Find a picture in an executed notebook by name.
+    """Find the picture of a named figure in an executed notebook.
 
     Parameters
     ----------
     notebook
         An executed notebook.
     name
-        What the picture is glued as, or the ``name`` of the figure in the metadata
-        (``mystnb.figure``) of the cell that shows it.
+        The figure's name in the metadata (``mystnb.figure.name``) of the cell that
+        shows it.
 
     Returns
     -------
@@ -47,25 +46,23 @@ def find_picture(
     Raises
     ------
     LookupError
-        If no executed cell holds such a picture.
+        If no executed cell holds such a figure.
     """
     for cell in notebook.cells:
         settings = cell.metadata.get("mystnb", {})
-        shown = settings.get("figure", {}).get("name") == name
+        if settings.get("figure", {}).get("name") != name:
+            continue
         for output in cell.get("outputs", []):
-            glued = output.get("metadata", {}).get("scrapbook", {}).get("name") == name
-            data = output.get("data", {})
-            picture = data.get(PNG) or data.get(GLUE_PREFIX + PNG)
-            if picture and (shown or glued):
+            if picture := output.get("data", {}).get(PNG):
                 alt = settings.get("image", {}).get("alt")
                 return base64.b64decode(picture), alt
-    raise LookupError(f"no executed cell holds a picture called {name!r}")
+    raise LookupError(f"no executed cell holds a figure named {name!r}")
 
 
 class ChapterFigure(SphinxDirective):
     """A figure whose picture comes out of another page's notebook."""
 
-    required_arguments = 2  # the page, as in _toc.yml, and the picture's name
+    required_arguments = 2  # the page, as in _toc.yml, and the figure's name
     has_content = True
     option_spec: ClassVar = {
         "alt": directives.unchanged,
