@@ -821,7 +821,7 @@ def _fetch_mnist(folder: Path, files: list[IdxFile]) -> None:
     with _writing(folder):
         folder.mkdir(exist_ok=True)
     for file in files:
-        target = folder / f"{file.name}.gz"
+        target, damaged = folder / f"{file.name}.gz", _find(folder, file)
         # However badly a gzip file packs, it is hardly longer than what is in it.
         limit = len(file.header) + int(np.prod(file.shape)) + 65_536
         _download(
@@ -830,8 +830,8 @@ def _fetch_mnist(folder: Path, files: list[IdxFile]) -> None:
             limit,
             lambda path, file=file: read_idx(path, file),
         )
-        for other in (folder / file.name, folder / file.name.replace("-idx", ".idx")):
-            other.unlink(missing_ok=True)  # a damaged copy under another name
+        if damaged not in (None, target):  # it went by another name
+            damaged.unlink()
 
 
 def _fetch_emnist(folder: Path) -> None:
@@ -1008,7 +1008,7 @@ def _receive(response: requests.Response, part: Path, start: int, limit: int) ->
     received = start
     try:
         if total is not None and total > limit:
-            raise DataError(f"offers {total} bytes, at most {limit} are expected")
+            raise DownloadError(f"offers {total} bytes, at most {limit} are expected")
         with (
             _writing(part),
             part.open("r+b" if start else "wb") as file,
@@ -1024,7 +1024,7 @@ def _receive(response: requests.Response, part: Path, start: int, limit: int) ->
             for block in _blocks(response):
                 received += len(block)
                 if received > limit:
-                    raise DataError(f"sends more than the {limit} bytes expected")
+                    raise DownloadError(f"sends more than the {limit} bytes expected")
                 file.write(block)
                 bar.update(len(block))
             file.flush()
@@ -1109,18 +1109,18 @@ def _draw_glyphs(name: str, folder: Path) -> None:
     for leftover in folder.parent.glob(f".{name}-*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     staging = folder.with_name(f".{name}-{os.getpid()}")
-    with _writing(staging):
+    with _writing(folder):
         staging.mkdir()  # before the work, so that a read-only cache shows at once
     try:
         train, test = _GLYPH_COUNTS
         arrays = glyphs.draw(_GLYPHS[name], 0, train, test, progress=True)
         checksums = {}
         for (file, shape), array in zip(_glyph_files(), arrays, strict=True):
-            with _writing(staging / file):
+            with _writing(folder / file):
                 _write_synced(staging / file, _idx_header(shape), array)
             checksums[file] = _sha256(array)
         record = {"recipe": _glyph_recipe(), "sha256": checksums}
-        with _writing(staging / _RECORD):
+        with _writing(folder / _RECORD):
             text = json.dumps(record, indent=2) + "\n"
             _write_synced(staging / _RECORD, text.encode())
         with _writing(folder):
