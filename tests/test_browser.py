@@ -1,0 +1,514 @@
+"""The finished site in a real browser, served and opened as files, without a network.
+
+``CAEBOOK_SITE`` names the folder of the site (``build/smoke/html``). Without it, or
+without a Chromium, these tests skip; where ``CI`` is set they fail instead.
+"""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 900}
+
+
+def unavailable(reason: str) -> None:
+    """Skip, or fail where the browser tests must run."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+# ---- the site and the browser -------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """Folder of the finished site."""
+    name = os.environ.get("CAEBOOK_SITE")
+    if not name:
+        unavailable("CAEBOOK_SITE names no site: 'make test' builds one and sets it")
+    folder = Path(name).resolve()
+    if not (folder / "index.html").is_file():
+        pytest.fail(f"CAEBOOK_SITE: {folder} has no index.html", pytrace=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pages(site: Path) -> list[str]:
+    """Every page, relative to the site."""
+    found = (path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+    return sorted(name for name in found if not name.startswith("_"))  # templates
+
+
+@pytest.fixture(scope="session")
+def soups(site: Path, pages: list[str]) -> dict[str, BeautifulSoup]:
+    """Every page, parsed."""
+    return {
+        page: BeautifulSoup((site / page).read_text(encoding="utf-8"), "html.parser")
+        for page in pages
+    }
+
+
+@pytest.fixture(scope="session")
+def executable() -> str:
+    """An installed Chromium or Chrome."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    given = os.environ.get("CHROMIUM")
+    found = (
+        shutil.which(given)
+        if given
+        else next(filter(None, map(shutil.which, names)), None)
+    )
+    if not found:
+        unavailable(
+            "no Chromium or Chrome is installed (set CHROMIUM to one in an unusual "
+            "place): the browser tests did not run"
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def playwright():
+    with sync_api.sync_playwright() as running:
+        yield running
+
+
+def launch_arguments() -> list[str]:
+    # Chromium refuses its sandbox to the superuser, as in many containers.
+    return ["--no-sandbox"] if os.geteuid() == 0 else []
+
+
+@pytest.fixture(scope="session")
+def browser(playwright, executable: str):
+    running = playwright.chromium.launch(
+        executable_path=executable, args=launch_arguments()
+    )
+    yield running
+    running.close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session", params=["http", "file"])
+def address(request: pytest.FixtureRequest, site: Path) -> Iterator[str]:
+    """Where the site starts: on a local server, and as files; ends in a slash."""
+    if request.param == "file":
+        yield f"{site.as_uri()}/"
+        return
+    handler = functools.partial(QuietHandler, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@dataclass
+class Watch:
+    """What went wrong, or went elsewhere, while pages were open."""
+
+    address: str
+    errors: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def of(self, context) -> "Watch":
+        """Watch a context's pages, and let no request leave the site."""
+        context.route("**/*", self._route)
+        context.on("page", self._page)
+        return self
+
+    def _route(self, route) -> None:
+        url = route.request.url
+        if url.startswith((self.address, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.elsewhere.append(url)
+            route.abort()
+
+    def _page(self, page) -> None:
+        page.on("pageerror", lambda error: self.errors.append(f"{page.url}: {error}"))
+        page.on("console", self._console)
+        page.on("requestfailed", lambda r: self.errors.append(f"failed: {r.url}"))
+        page.on("response", self._response)
+
+    def _console(self, message) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.location.get('url')}: {message.text}")
+
+    def _response(self, response) -> None:
+        if response.status >= 400:
+            self.errors.append(f"{response.status}: {response.url}")
+
+
+# Awaits the formulas and all pictures, hidden ones included.
+SETTLE = """async () => {
+  if (window.MathJax) await MathJax.startup.promise;
+  await Promise.all([...document.images].map((image) => {
+    image.loading = "eager";
+    return image.decode().catch(() => null);
+  }));
+}"""
+
+LOOK = r"""() => {
+  const article = document.querySelector("article, main"); // search has no article
+  const prose = article.cloneNode(true);
+  prose.querySelectorAll("pre, code, script, mjx-container").forEach((e) => e.remove());
+  const formulas = [...article.querySelectorAll(".math")];
+  return {
+    images: [...document.images].map((image) => ({
+      source: image.getAttribute("src"),
+      alt: image.getAttribute("alt"),
+      width: image.naturalWidth,
+      inArticle: article.contains(image),
+    })),
+    formulas: formulas.length,
+    drawn: formulas.filter((e) => e.querySelector("mjx-container svg path, svg use"))
+      .length,
+    mistakes: article.querySelectorAll("[data-mml-node=merror]").length,
+    raw: prose.textContent.match(/\\\(|\\\[|\$\$|\\begin\{/g) || [],
+  };
+}"""
+
+
+@pytest.fixture(scope="session")
+def visit(browser, address: str, pages: list[str]) -> tuple[dict[str, dict], Watch]:
+    """Open every page once; what each holds, and what went wrong on the way."""
+    context = browser.new_context(viewport=DESKTOP)
+    watch = Watch(address).of(context)
+    page = context.new_page()
+    seen = {}
+    for name in pages:
+        page.goto(address + name)
+        page.evaluate(SETTLE)
+        seen[name] = page.evaluate(LOOK)
+        page.set_viewport_size(PHONE)
+        seen[name]["overflow"] = page.evaluate(
+            "document.documentElement.scrollWidth - window.innerWidth"
+        )
+        page.set_viewport_size(DESKTOP)
+    context.close()
+    return seen, watch
+
+
+# ---- every page ---------------------------------------------------------------------
+
+
+def test_no_page_reports_an_error(visit):
+    assert visit[1].errors == []
+
+
+def test_no_request_leaves_the_site(visit):
+    assert visit[1].elsewhere == []
+
+
+def test_every_image_loads_and_says_what_it_shows(visit):
+    seen, _ = visit
+    images = [(name, image) for name, page in seen.items() for image in page["images"]]
+    assert any(image["inArticle"] for _, image in images), "no figure on any page"
+    assert [entry for entry in images if entry[1]["width"] == 0] == []
+    silent = [
+        (name, image["source"])
+        for name, image in images
+        if image["alt"] is None
+        or (image["inArticle"] and len(image["alt"].split()) < 3)
+    ]
+    assert silent == [], "figures without a real alternative text"
+
+
+def test_formulas_are_drawn_without_a_network(visit):
+    seen, _ = visit
+    assert sum(page["formulas"] for page in seen.values()) > 0
+    for name, page in seen.items():
+        assert page["drawn"] == page["formulas"], name
+        assert page["mistakes"] == 0, f"{name}: MathJax could not read a formula"
+        assert page["raw"] == [], f"{name}: TeX source shows"
+
+
+def test_no_page_is_wider_than_a_phone(visit):
+    seen, _ = visit
+    assert {
+        name: page["overflow"] for name, page in seen.items() if page["overflow"] > 0
+    } == {}
+
+
+# ---- tabs ---------------------------------------------------------------------------
+
+CHOSEN = """() => [...document.querySelectorAll("article .sd-tab-set")]
+  .filter((set) => set.querySelector("[data-sync-group=framework]"))
+  .map((set) => set.querySelector(":scope > input:checked + label").innerText.trim())
+"""
+
+
+def pages_with_tabs(soups: dict[str, BeautifulSoup]) -> list[str]:
+    return [
+        name
+        for name, soup in soups.items()
+        if soup.select("article label[data-sync-group=framework]")
+    ]
+
+
+def choose(page, label: str) -> None:
+    page.locator("article .sd-tab-set > label", has_text=label).first.click()
+
+
+def test_tabs_come_in_pairs(soups):
+    named = pages_with_tabs(soups)
+    assert len(named) >= 2
+    for name in named:
+        for tab_set in soups[name].select("article .sd-tab-set"):
+            labels = tab_set.find_all("label", attrs={"data-sync-group": "framework"})
+            if labels:
+                assert [label.text.strip() for label in labels] == [
+                    "Keras",
+                    "PyTorch",
+                ], name
+
+
+def test_a_choice_of_framework_holds_on_every_page(browser, address, soups):
+    first, *others = pages_with_tabs(soups)
+    context = browser.new_context(viewport=DESKTOP)
+    page = context.new_page()
+    page.goto(address + first)
+    sets = page.evaluate(CHOSEN)
+    assert set(sets) == {"Keras"}
+    choose(page, "PyTorch")
+    assert page.evaluate(CHOSEN) == ["PyTorch"] * len(sets)
+    shown = page.locator("article .sd-tab-set").first.locator("> .sd-tab-content")
+    assert [shown.nth(index).is_visible() for index in range(2)] == [False, True]
+    page.reload()
+    assert set(page.evaluate(CHOSEN)) == {"PyTorch"}
+    for name in others:
+        page.goto(address + name)
+        assert set(page.evaluate(CHOSEN)) == {"PyTorch"}, name
+    choose(page, "Keras")
+    page.goto(address + first)
+    assert set(page.evaluate(CHOSEN)) == {"Keras"}
+    context.close()
+
+
+def test_a_choice_of_framework_survives_the_browser(
+    playwright, executable, address, soups, tmp_path
+):
+    first, second, *_ = pages_with_tabs(soups)
+
+    def start():
+        return playwright.chromium.launch_persistent_context(
+            tmp_path, executable_path=executable, args=launch_arguments()
+        )
+
+    context = start()
+    page = context.new_page()
+    page.goto(address + first)
+    choose(page, "PyTorch")
+    page.wait_for_timeout(500)  # Chromium writes local storage in the background
+    context.close()
+
+    context = start()
+    page = context.new_page()
+    page.goto(address + second)
+    assert set(page.evaluate(CHOSEN)) == {"PyTorch"}
+    context.close()
+
+
+def test_tabs_work_from_the_keyboard(browser, address, soups):
+    context = browser.new_context(viewport=DESKTOP)
+    page = context.new_page()
+    page.goto(address + pages_with_tabs(soups)[0])
+    page.locator("article .sd-tab-set > input").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert set(page.evaluate(CHOSEN)) == {"PyTorch"}
+    context.close()
+
+
+# ---- the rest of the furniture ------------------------------------------------------
+
+
+def test_figures_keep_their_grey_values_in_dark_mode(browser, address, soups):
+    context = browser.new_context(viewport=DESKTOP, color_scheme="dark")
+    page = context.new_page()
+    checked = 0
+    for name, soup in soups.items():
+        if not soup.select("article img"):
+            continue
+        page.goto(address + name)
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        styles = page.evaluate(
+            """() => [...document.querySelectorAll("article img")].map((image) => {
+              const style = getComputedStyle(image);
+              let filters = style.filter;
+              for (let e = image.parentElement; e; e = e.parentElement)
+                filters += " " + getComputedStyle(e).filter;
+              return [
+                filters, style.opacity, style.mixBlendMode, style.backgroundColor
+              ];
+            })"""
+        )
+        for filters, opacity, blend, background in styles:
+            assert set(filters.split()) == {"none"}, name
+            assert (opacity, blend) == ("1", "normal"), name
+            assert background == "rgb(255, 255, 255)", name
+            checked += 1
+    assert checked
+    context.close()
+
+
+def test_search_finds_pages(browser, address):
+    context = browser.new_context(viewport=DESKTOP)
+    watch = Watch(address).of(context)
+    page = context.new_page()
+    page.goto(address + "index.html")
+    page.locator("button.search-button-field, button.search-button__button").locator(
+        "visible=true"
+    ).first.click()
+    page.locator("dialog input[type=search]").fill("reconstruction")
+    page.keyboard.press("Enter")
+    results = page.locator("#search-results li a")
+    results.first.wait_for()
+    page.locator("#search-results .search-summary", has_text="finished").wait_for()
+    target = results.first.get_attribute("href")
+    results.first.click()
+    page.wait_for_load_state()
+    assert urlsplit(target).path.split("/")[-1] in page.url
+    assert watch.errors == []
+    assert watch.elsewhere == []
+    context.close()
+
+
+def test_solutions_open(browser, address, soups):
+    named = [
+        name
+        for name, soup in soups.items()
+        if any("Solution" in e.text for e in soup.select("article details summary"))
+    ]
+    assert named, "no page has a worked solution"
+    context = browser.new_context(viewport=DESKTOP)
+    page = context.new_page()
+    for name in named:
+        page.goto(address + name)
+        fold = (
+            page.locator("article details", has_text="Solution")
+            .locator("visible=true")
+            .first
+        )
+        body = fold.locator("> :not(summary)").first
+        assert not body.is_visible(), name
+        fold.locator("summary").first.click()
+        assert body.is_visible(), name
+    context.close()
+
+
+# ---- the files, without a browser ---------------------------------------------------
+
+
+def references(soup: BeautifulSoup) -> list[tuple[str, str]]:
+    """Tag and address of everything that a page links to or loads."""
+    found = []
+    for tag in soup.find_all(True):
+        for attribute in ("href", "src", "data", "poster"):
+            value = tag.get(attribute)
+            if isinstance(value, str):
+                found.append((tag.name, value))
+        for candidate in tag.get("srcset", "").split(","):
+            if candidate.strip():
+                found.append((tag.name, candidate.split()[0]))
+    return found
+
+
+def test_every_internal_link_leads_somewhere(site, soups):
+    anchors = {
+        name: {tag["id"] for tag in soup.find_all(id=True)}
+        | {tag["name"] for tag in soup.find_all("a", attrs={"name": True})}
+        for name, soup in soups.items()
+    }
+    dead = []
+    for name, soup in soups.items():
+        for _, reference in references(soup):
+            parts = urlsplit(reference)
+            if parts.scheme or parts.netloc or reference in ("", "#"):
+                continue
+            base = f"http://site/{name}"
+            target = unquote(urlsplit(urljoin(base, parts.path)).path).lstrip("/")
+            target = target or name
+            fragment = unquote(parts.fragment)
+            if not (site / target).is_file() or (
+                fragment and target in anchors and fragment not in anchors[target]
+            ):
+                dead.append((name, reference))
+    assert dead == []
+
+
+def test_nothing_names_a_file_on_another_server(site, soups):
+    loaded = [
+        (name, reference)
+        for name, soup in soups.items()
+        for tag, reference in references(soup)
+        if tag != "a" and urlsplit(reference).netloc
+    ]
+    assert loaded == []
+    for name, soup in soups.items():
+        for script in soup.find_all("script"):
+            assert not re.search(r"https?://[^\s\"']+\.m?js", script.text), name
+    for sheet in site.rglob("*.css"):
+        text = sheet.read_text(encoding="utf-8")
+        assert not re.search(r"@import\s+[^;]*//|url\(\s*[\"']?(https?:)?//", text), (
+            sheet
+        )
+
+
+def test_figures_are_numbered(soups):
+    captions = [
+        (name, caption.get_text(" ", strip=True))
+        for name, soup in soups.items()
+        for caption in soup.select("article figure > figcaption")
+    ]
+    assert captions
+    assert [c for c in captions if not re.match(r"Figure \d+(\.\d+)? \S", c[1])] == []
+
+
+def test_no_chapter_shows_a_failed_cell(soups):
+    for name, soup in soups.items():
+        assert not soup.select("article .traceback, article .stderr .ansi-red-fg"), name
+
+
+def test_launch_buttons_lead_to_the_chapter_or_are_not_there(soups):
+    from caebook.build import repository_address
+
+    address = repository_address()
+    for name, soup in soups.items():
+        links = [
+            reference
+            for _, reference in references(soup)
+            if re.match(
+                r"https://(mybinder\.org|colab\.research\.google\.com)", reference
+            )
+        ]
+        if address is None or not name.startswith("notebooks/"):
+            assert links == [], name
+            continue
+        owner_and_name = address.removeprefix("https://github.com/")
+        notebook = f"{name.removesuffix('.html')}.ipynb"
+        assert {urlsplit(link).netloc for link in links} == {
+            "mybinder.org",
+            "colab.research.google.com",
+        }, name
+        for link in links:
+            assert f"/{owner_and_name}/" in link, name
+            assert re.search(r"/main\b", link), name
+            assert unquote(link).endswith(f"/{notebook}"), name
