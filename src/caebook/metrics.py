@@ -341,15 +341,10 @@ def score(images: np.ndarray, floats: np.ndarray) -> dict[str, int | float]:
             "(N, height, width): add an axis with images[None]"
         )
     decoded = to_uint8(floats)
-    cross_entropy = _per_image(
-        lambda block, predicted: _bce_block(block, np.clip(predicted, 0, 1)),
-        images,
-        floats,
-    )
     mean_mse = mse(images, decoded).mean()
     return {
         "images": len(images),
-        "bce": float(cross_entropy.mean()),
+        "bce": float(_per_image(_bce_block, images, floats).mean()),
         "mse": float(mean_mse),
         "psnr": float(psnr_of_mse(mean_mse)),
         "ssim": float(ssim(images, decoded).mean()),
@@ -426,7 +421,7 @@ def _mse_block(images: np.ndarray, compared: np.ndarray) -> np.ndarray:
 
 def _bce_block(images: np.ndarray, floats: np.ndarray) -> np.ndarray:
     wanted = images / 255
-    predicted = np.clip(floats.astype(np.float64), CLIP, 1 - CLIP)
+    predicted = np.clip(floats.astype(np.float64), CLIP, 1 - CLIP)  # and into [0, 1]
     gain = wanted * np.log(predicted) + (1 - wanted) * np.log1p(-predicted)
     return -gain.mean(axis=(1, 2))
 
