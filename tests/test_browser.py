@@ -159,7 +159,7 @@ class Watch:
 
 # Awaits the formulas and all pictures, hidden ones included.
 SETTLE = """async () => {
-  if (window.MathJax) await MathJax.startup.promise;
+  await window.MathJax?.startup?.promise;
   await Promise.all([...document.images].map((image) => {
     image.loading = "eager";
     return image.decode().catch(() => null);
