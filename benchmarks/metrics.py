@@ -1,7 +1,8 @@
 """How fast the batched metrics are beside a library's loop over the images.
 
 Run from anywhere, in the book's environment: ``python benchmarks/metrics.py``. Both
-sides work on the same 10,000 pairs in one thread, and their values are compared.
+sides work on the same 10,000 pairs in one thread; times are processor time, which
+other work on the machine disturbs least.
 """
 
 import os
@@ -33,12 +34,12 @@ def stroke_images(seed: int) -> np.ndarray:
 
 
 def seconds(work: Callable[[], np.ndarray], repeats: int) -> tuple[float, np.ndarray]:
-    """Return the shortest time of `repeats` tries, and what the work gave."""
+    """Return the least processor time of `repeats` tries, and what the work gave."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         result = work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times), result
 
 

@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 
 from caebook import plots
 
-PHONE = 328  # CSS pixels for a picture on a phone 360 wide
+PHONE = 312  # CSS pixels that a phone 360 wide leaves to a picture
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -94,8 +94,8 @@ def test_a_notebook_shows_a_figure_exactly_once():
     for outputs in (alone, named, after_pyplot):
         assert [output.output_type for output in outputs] == ["execute_result"]
         # Two pixels for each pixel of the page; pyplot's way trims a little.
-        assert png_width(outputs[0]) == pytest.approx(2 * 736, rel=0.02)
-    assert alone[0].metadata["image/png"] == {"width": 736}
+        assert png_width(outputs[0]) == pytest.approx(2 * 704, rel=0.02)
+    assert alone[0].metadata["image/png"] == {"width": 704}
 
 
 def test_pyplot_is_not_imported_and_holds_no_figure():
@@ -131,7 +131,7 @@ def test_text_is_readable_on_a_phone_and_inside_the_picture(draw):
     figure = draw()
     for text in drawn_texts(figure):
         size = text.get_fontsize() / 72 / figure.get_figwidth() * PHONE
-        assert size >= 8.9, text
+        assert size >= 8.8, text
         box = text.get_window_extent()
         assert box.x0 >= -1 and box.x1 <= figure.bbox.width + 1, text
         assert box.y0 >= -1 and box.y1 <= figure.bbox.height + 1, text
@@ -141,7 +141,7 @@ def test_text_is_readable_on_a_phone_and_inside_the_picture(draw):
 def test_figures_fill_the_column_on_white(draw):
     figure = draw()
     drawn = pixels(figure)
-    assert drawn.shape[1] == 1472
+    assert drawn.shape[1] == 1408
     np.testing.assert_array_equal(drawn[-1], 255)  # nothing is cut at the bottom edge
     assert drawn.min() < 100  # and something is drawn
 
@@ -197,7 +197,7 @@ def test_strip_takes_rows_of_other_sizes():
         ({"list": [[[0.5]]]}, None, TypeError, "not list"),
         ({"a": noise(2, 8, 8), "b": noise(3, 8, 8)}, None, ValueError, "lengths"),
         ({"a": noise(2, 8, 8)}, ["x"], ValueError, "1 labels for 2"),
-        ({"a": noise(60, 28, 28)}, None, ValueError, "show fewer"),
+        ({"a": noise(40, 28, 28)}, None, ValueError, "show fewer"),
     ],
 )
 def test_strip_refuses(rows, columns, error, message):
@@ -364,7 +364,7 @@ def test_difference_is_signed_and_zero_is_white():
 
 def test_difference_of_equal_single_images_and_a_given_limit():
     image = noise(28, 28)
-    assert pixels(plots.difference(image, image)).shape[1] == 1472
+    assert pixels(plots.difference(image, image)).shape[1] == 1408
     figure = plots.difference(image, image, limit=0.25)
     assert figure.axes[0].images[0].get_clim() == (-0.25, 0.25)
 

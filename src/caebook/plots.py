@@ -40,7 +40,7 @@ OTHERS = ("#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 INK = "#222222"
 FRAME = "#999999"
 
-WIDTH = 4.6  # inches; a column of the page, so text shrinks to 9 px on a phone
+WIDTH = 4.4  # inches; a column of the page, so text shrinks to 9 px on a phone
 PAGE_DPI = 160  # CSS pixels to the inch where the figure fills its column
 DPI = 2 * PAGE_DPI  # two pixels of the picture to one of the page
 
@@ -132,13 +132,14 @@ def strip(
         raise ValueError(f"strip: {len(columns)} labels for {count} columns")
 
     # Laid out in pixels of the picture, so that no stored pixel is drawn wider or
-    # narrower than its neighbour. A line of text is 1.4 of its size high.
+    # narrower than its neighbour.
     figure = Figure(figsize=(WIDTH, 1), layout="none")
-    page, gap, line = round(WIDTH * DPI), 8, round(9.5 * 1.4 * DPI / 72)
+    page, letter = round(WIDTH * DPI), 9.5 * DPI / 72
+    gap = 8 if count <= 12 else 4
     left = max(_text_width(figure, label) for label in rows) + 3 * gap
     side = max(images.shape[2] for images in rows.values())
     zoom = min((page - left - gap) // count - gap, 7 * DPI // 10) // side
-    if zoom < 1:
+    if zoom * side < letter:  # lower than the label of its row
         raise ValueError(f"strip: {count} columns do not fit the page; show fewer")
     cell = zoom * side + gap
     left += (page - left - count * cell) // 2  # what is left over goes to both sides
@@ -146,7 +147,7 @@ def strip(
         round(zoom * side * images.shape[1] / images.shape[2]) + gap
         for images in rows.values()
     ]
-    top = line if columns is not None else 0
+    top = round(1.4 * letter) if columns is not None else 0
     height = top + sum(heights) + gap
     figure.set_size_inches(WIDTH, height / DPI)
     axes = _pixel_canvas(figure, page, height)
