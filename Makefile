@@ -28,6 +28,7 @@ full: $(READY) ## train everything by the sources' full recipes (hours; resumabl
 test: $(READY) ## run all tests: units, every notebook, the site, the browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m caebook.build smoke
 	$(BIN)/python -m pytest
 
 bench: $(READY) ## measure speed, as ratios
