@@ -30,6 +30,9 @@ SHORT = {
 }
 SMOKE_TEST_IMAGES = 500
 
+# The data sets that the stand-ins stand in for.
+REAL = {"digits": "MNIST", "letters": "EMNIST Letters"}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -40,6 +43,7 @@ class Settings:
     letters: str
     seed: int
     runs_dir: Path
+    uses: tuple[str, ...] = ("digits",)
 
     @property
     def variant(self) -> str:
@@ -52,7 +56,16 @@ class Settings:
         return SMOKE_TEST_IMAGES if self.profile == "smoke" else 10_000
 
     def recipe(self, system: str) -> Recipe:
-        """The recipe of `system`: the source's, shortened unless profile is full."""
+        """The recipe of `system`: the source's, shortened unless profile is full.
+
+        Raises
+        ------
+        ValueError
+            If there is no recipe for `system`.
+        """
+        if system not in SOURCE_RECIPES:
+            known = ", ".join(SOURCE_RECIPES)
+            raise ValueError(f"system {system!r} has no recipe; known are: {known}")
         recipe = SOURCE_RECIPES[system]
         if self.profile == "full":
             return recipe
@@ -66,19 +79,26 @@ class Settings:
         return self.runs_dir.parent / "checkpoints" / f"{name}.npz"
 
     def _repr_html_(self) -> str:
-        note = (
-            f"<p>Profile <strong>{self.profile}</strong> · digits "
-            f"<code>{escape(self.digits)}</code> · seed {self.seed}</p>"
+        names = {use: getattr(self, use) for use in self.uses}
+        data_sets = " · ".join(
+            f"{use} <code>{escape(name)}</code>" for use, name in names.items()
         )
-        if not self.digits.startswith("glyph-"):
+        note = (
+            f"<p>Profile <strong>{self.profile}</strong> · {data_sets} · "
+            f"seed {self.seed}</p>"
+        )
+        drawn = [use for use, name in names.items() if name.startswith("glyph-")]
+        if not drawn:
             return note
+        real = " and ".join(REAL[use] for use in drawn)
+        stand_ins = " and ".join(f"<code>{escape(names[use])}</code>" for use in drawn)
         return note + (
             '<div class="admonition warning stand-in-data">'
             '<p class="admonition-title">Stand-in data</p>'
-            "<p>The real MNIST could not be had when this page was computed. Every "
-            f"number and picture below comes from <code>{escape(self.digits)}</code>: "
-            "digits drawn from Matplotlib’s fonts. Figures quoted from other projects "
-            "were measured on MNIST and are not comparable.</p></div>"
+            f"<p>This page was computed without the real {real}. In its place stands "
+            f"{stand_ins}: {' and '.join(drawn)} drawn from Matplotlib’s fonts. "
+            "Figures quoted from other projects were measured on other data and are "
+            "not comparable.</p></div>"
         )
 
 
@@ -96,6 +116,8 @@ def configure(
     letters: str | None = None,
     seed: int | None = None,
     runs_dir: str | Path | None = None,
+    *,
+    uses: tuple[str, ...] = ("digits",),
 ) -> Settings:
     """Settle what a chapter is run with; whatever is None gets its default.
 
@@ -105,21 +127,29 @@ def configure(
     digits, letters : data set names; default ``auto-digits`` and ``auto-letters``
     seed : seed of initial weights, batch order and splits; default 0
     runs_dir : where runs are written; default ``build/<profile>/runs``
+    uses : "digits", "letters" or both: what the page works with, so that its notice
+        speaks of a stand-in only where it matters
 
     Raises
     ------
     ValueError
-        If the profile is not known.
+        If the profile is not known or the seed is no whole number from 0 up.
     caebook.data.DataError
         If a data set is not known or cannot be had.
     """
-    profile = profile or os.environ.get("CAEBOOK_PROFILE", "reader")
+    profile = profile or os.environ.get("CAEBOOK_PROFILE") or "reader"
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r} is not one of {', '.join(PROFILES)}")
+    seed = 0 if seed is None else seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed {seed!r} must be a whole number, 0 or above")
+    if not uses or not set(uses) <= REAL.keys():
+        raise ValueError(f"uses={uses!r} must name {' or '.join(REAL)}")
     return Settings(
         profile=profile,
         digits=data.resolve(digits or "auto-digits"),
         letters=data.resolve(letters or "auto-letters"),
-        seed=0 if seed is None else int(seed),
+        seed=seed,
         runs_dir=Path(runs_dir or root() / "build" / profile / "runs").absolute(),
+        uses=tuple(uses),
     )

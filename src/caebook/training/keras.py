@@ -7,6 +7,7 @@ import io
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -20,7 +21,13 @@ from caebook.training import (
     History,
     Recipe,
     batches,
+    check_classes,
     check_images,
+    check_shape,
+    check_training,
+    epoch_seed,
+    explain,
+    slices,
     to_float,
 )
 from caebook.training.onnx import tidy
@@ -42,9 +49,21 @@ def to_tensor(images: np.ndarray) -> np.ndarray:
 
 
 class Batches(keras.utils.PyDataset):
-    """One epoch of (input, target) pairs, cast to float32 batch by batch."""
+    """(input, target) pairs, cast to float32 batch by batch.
 
-    def __init__(self, images, labels, index: list[np.ndarray]) -> None:
+    Parameters
+    ----------
+    images : uint8 (N, 28, 28)
+    labels : class indices (N,), or None: then the target is the input
+    index : which images make up each batch
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        index: Sequence[np.ndarray | slice],
+    ) -> None:
         super().__init__()
         self.images, self.labels, self.index = images, labels, index
 
@@ -67,11 +86,8 @@ def predict(
 ) -> np.ndarray:
     """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
     check_images(images)
-    outputs = [
-        model.predict_on_batch(to_tensor(images[start : start + batch_size]))
-        for start in range(0, len(images), batch_size)
-    ]
-    return np.concatenate(outputs)
+    parts = slices(len(images), batch_size)
+    return np.concatenate([model.predict_on_batch(to_tensor(images[p])) for p in parts])
 
 
 def fit(
@@ -91,34 +107,54 @@ def fit(
     ----------
     model : maps float32 (N, 28, 28, 1) to the same shape, or to logits (N, classes)
     images, validation : uint8 (N, 28, 28)
+        As many images as the recipe says.
     labels, validation_labels : class indices (N,); None for an autoencoder
-    seed : fixes the order of the batches (and any dropout)
+    seed : fixes the order of the batches; 0 or above. Dropout follows the seed that
+        was set when the network was built.
     checkpoint : file to save after every epoch and to resume from
 
     Returns
     -------
     History
-        Losses per epoch; the training loss is the mean over the epoch's batches.
+        Losses per epoch, as means over images; the training loss is taken along the
+        way, the validation loss at the end of the epoch, and the time excludes it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels, recipe and network do not go together; nothing is trained.
+    CheckpointError
+        If the checkpoint is damaged or cannot be written.
+
+    Notes
+    -----
+    Seeds the global generators of Python, NumPy and TensorFlow at each epoch.
     """
-    check_images(images)
-    check_images(validation, "validation")
+    check_training(recipe, images, labels, validation, validation_labels)
+    first = to_tensor(images[:1])
+    with explain("the network cannot be trained on these images"):
+        output = model(first, training=False)  # this also builds an unbuilt network
+        if labels is None:
+            check_shape(output, first.shape, "an autoencoder's output")
+        else:
+            classes = check_shape(output, (1, None), "a classifier's output")[1]
+            check_classes(classes, labels, validation_labels)
     model.compile(
         optimizer=keras.optimizers.Adam(recipe.learning_rate),
         loss=LOSSES[recipe.loss](),
     )
     model.optimizer.build(model.trainable_variables)
     saved = Checkpoint(
-        checkpoint, recipe, _architecture(model), seed, images, *model.get_weights()
+        checkpoint,
+        *("keras", keras.__version__, tf.__version__),
+        *(recipe, seed, _architecture(model), *_state(model).values()),
+        *(images, labels, validation, validation_labels),
     )
     history = _restore(saved, model)
-    held_out = Batches(
-        validation,
-        validation_labels,
-        np.array_split(np.arange(len(validation)), -(-len(validation) // 500)),
-    )
+    held_out = Batches(validation, validation_labels, slices(len(validation)))
     for epoch in range(len(history.loss), recipe.epochs):
         index = list(batches(len(images), recipe.batch_size, seed, epoch))
-        keras.utils.set_random_seed(seed * 1_000_003 + epoch)
+        keras.utils.set_random_seed(epoch_seed(seed, epoch))
         start = time.perf_counter()
         # `shuffle` would reorder whole batches; the order is already drawn.
         result = model.fit(
@@ -144,8 +180,9 @@ def _architecture(model: keras.Model) -> list:
     return described
 
 
-def _variables(model: keras.Model) -> dict[str, object]:
-    named = {f"model/{i}": v for i, v in enumerate(model.weights)}
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """All that training changes: weights, dropout's generators, Adam's moments."""
+    named = {f"model/{i}": v for i, v in enumerate(model.variables)}
     named |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
     return named
 
@@ -175,16 +212,24 @@ def export(encoder: keras.Model, decoder: keras.Model, images: np.ndarray) -> Ex
     encoder : maps float32 (N, 28, 28, 1) to (N, h, w, c)
     decoder : maps float32 (N, h, w, c) to (N, 28, 28, 1)
     images : uint8 (N, 28, 28); the first few become the probe
+
+    Raises
+    ------
+    ValueError
+        If encoder and decoder do not fit together, or not to the images.
     """
     check_images(images)
     probe = images[:PROBE_IMAGES]
-    pixels = keras.Input((28, 28))
+    count = len(probe)
+    with explain("the encoder cannot be exported"):
+        code = encoder(to_tensor(probe), training=False)
+        shape = check_shape(code, (count, None, None, None), "the code")
+    with explain("the decoder cannot be exported"):
+        decoded = decoder(code, training=False)
+        check_shape(decoded, (count, 28, 28, 1), "the decoder's output")
+    pixels, numbers = keras.Input((28, 28)), keras.Input(shape[1:])
     encode = keras.Model(pixels, encoder(keras.layers.Reshape((28, 28, 1))(pixels)))
-    numbers = keras.Input(encode.output.shape[1:])
     decode = keras.Model(numbers, keras.layers.Reshape((28, 28))(decoder(numbers)))
-    # Keras exports only a model that has been called, so call before exporting.
-    code = np.asarray(encode(to_float(probe)))
-    decoded = np.asarray(decode(code))
     parts = {"encoder": count_parameters(encoder), "decoder": count_parameters(decoder)}
     return Exported(
         "keras",
@@ -193,29 +238,39 @@ def export(encoder: keras.Model, decoder: keras.Model, images: np.ndarray) -> Ex
             "decoder": _to_onnx(decode, "decoder"),
         },
         probe,
-        {"encoder": code, "decoder": decoded},
+        {"encoder": np.asarray(code), "decoder": np.asarray(decoded)[..., 0]},
         {"total": sum(parts.values()), **parts},
     )
 
 
 def export_classifier(model: keras.Model, images: np.ndarray) -> Exported:
-    """Bring a classifier that ends in logits (N, classes) to the ONNX boundary."""
+    """Bring a classifier that ends in logits (N, classes) to the ONNX boundary.
+
+    Raises
+    ------
+    ValueError
+        If `model` does not turn each image into one row of logits.
+    """
     check_images(images)
     probe = images[:PROBE_IMAGES]
+    with explain("the classifier cannot be exported"):
+        logits = model(to_tensor(probe), training=False)
+        check_shape(logits, (len(probe), None), "the logits")
     pixels = keras.Input((28, 28))
-    logits = model(keras.layers.Reshape((28, 28, 1))(pixels))
-    classify = keras.Model(pixels, keras.layers.Softmax()(logits))
-    probabilities = np.asarray(classify(to_float(probe)))
+    outputs = model(keras.layers.Reshape((28, 28, 1))(pixels))
+    classify = keras.Model(pixels, keras.layers.Softmax()(outputs))
     return Exported(
         "keras",
         {"classifier": _to_onnx(classify, "classifier")},
         probe,
-        {"classifier": probabilities},
+        {"classifier": np.asarray(keras.ops.softmax(logits))},
         {"total": count_parameters(model), "encoder": None, "decoder": None},
     )
 
 
 def _to_onnx(model: keras.Model, name: str) -> bytes:
+    # Keras exports only a model that has been called.
+    model(np.zeros((1, *model.input_shape[1:]), np.float32))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

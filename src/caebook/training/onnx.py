@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from caebook.training import BOUNDARY
 
@@ -21,10 +23,16 @@ def tidy(model: bytes, name: str) -> bytes:
     proto = onnx.load_from_string(model)
     graph = proto.graph
     if len(graph.input) != 1 or len(graph.output) != 1:
-        raise ValueError(f"the {name} must have one input and one output")
+        raise ValueError(
+            f"the {name} must have one input and one output, not {len(graph.input)} "
+            f"and {len(graph.output)}"
+        )
     names = dict(
         zip([graph.input[0].name, graph.output[0].name], BOUNDARY[name], strict=True)
     )
+    inner = {tensor for node in graph.node for tensor in node.output} - names.keys()
+    if clash := inner & set(BOUNDARY[name]):
+        raise ValueError(f"the {name} has inner tensors named {sorted(clash)}")
     for node in graph.node:
         node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
         node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
@@ -42,5 +50,18 @@ def tidy(model: bytes, name: str) -> bytes:
     graph.name, graph.doc_string, proto.doc_string = name, "", ""
     del graph.metadata_props[:]
     del proto.metadata_props[:]
-    onnx.checker.check_model(proto, full_check=True)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(f"the {name} is not valid ONNX: {error}") from error
     return proto.SerializeToString(deterministic=True)
+
+
+def broken_weights(model: bytes) -> list[str]:
+    """Names of the weights that hold NaN or infinite values."""
+    broken = []
+    for tensor in onnx.load_from_string(model).graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            broken.append(tensor.name)
+    return broken

@@ -6,6 +6,7 @@ import io
 import logging
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,13 @@ from caebook.training import (
     History,
     Recipe,
     batches,
+    check_classes,
     check_images,
+    check_shape,
+    check_training,
+    epoch_seed,
+    explain,
+    slices,
     to_float,
 )
 from caebook.training.onnx import tidy
@@ -46,12 +53,9 @@ def predict(model: nn.Module, images: np.ndarray, batch_size: int = 500) -> np.n
     """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
     check_images(images)
     model.eval()
+    parts = slices(len(images), batch_size)
     with torch.no_grad():
-        outputs = [
-            model(to_tensor(images[start : start + batch_size])).numpy()
-            for start in range(0, len(images), batch_size)
-        ]
-    return np.concatenate(outputs)
+        return np.concatenate([model(to_tensor(images[p])).numpy() for p in parts])
 
 
 def fit(
@@ -71,21 +75,45 @@ def fit(
     ----------
     model : maps float32 (N, 1, 28, 28) to the same shape, or to logits (N, classes)
     images, validation : uint8 (N, 28, 28)
+        As many images as the recipe says.
     labels, validation_labels : class indices (N,); None for an autoencoder
-    seed : fixes the order of the batches (and any dropout)
+    seed : fixes the order of the batches and any dropout; 0 or above
     checkpoint : file to save after every epoch and to resume from
 
     Returns
     -------
     History
-        Losses per epoch; the training loss is the mean over the epoch's batches.
+        Losses per epoch, as means over images; the training loss is taken along the
+        way, the validation loss at the end of the epoch, and the time excludes it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If images, labels, recipe and network do not go together; nothing is trained.
+    CheckpointError
+        If the checkpoint is damaged or cannot be written.
+
+    Notes
+    -----
+    Seeds PyTorch's global generator at each epoch; leaves the model in `eval` mode.
     """
-    check_images(images)
-    check_images(validation, "validation")
+    check_training(recipe, images, labels, validation, validation_labels)
+    first = to_tensor(images[:1])
+    with explain("the network cannot be trained on these images"), torch.no_grad():
+        output = model.eval()(first)
+        if labels is None:
+            check_shape(output, first.shape, "an autoencoder's output")
+        else:
+            classes = check_shape(output, (1, None), "a classifier's output")[1]
+            check_classes(classes, labels, validation_labels)
     loss_function = LOSSES[recipe.loss]
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
-    weights = [value.detach().numpy() for value in model.state_dict().values()]
-    saved = Checkpoint(checkpoint, recipe, str(model), seed, images, *weights)
+    saved = Checkpoint(
+        checkpoint,
+        *("torch", torch.__version__),
+        *(recipe, seed, str(model), *_state(model, optimizer).values()),
+        *(images, labels, validation, validation_labels),
+    )
     history = _restore(saved, model, optimizer)
 
     def loss_of(pictures: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
@@ -95,7 +123,7 @@ def fit(
 
     for epoch in range(len(history.loss), recipe.epochs):
         start, total = time.perf_counter(), 0.0
-        torch.manual_seed(seed * 1_000_003 + epoch)
+        torch.manual_seed(epoch_seed(seed, epoch))
         model.train()
         for index in batches(len(images), recipe.batch_size, seed, epoch):
             optimizer.zero_grad()
@@ -111,12 +139,16 @@ def fit(
     return history
 
 
-def _evaluate(model, loss_of, images, labels, batch_size: int = 500) -> float:
+def _evaluate(
+    model: nn.Module,
+    loss_of: Callable[[np.ndarray, np.ndarray | None], torch.Tensor],
+    images: np.ndarray,
+    labels: np.ndarray | None,
+) -> float:
     model.eval()
     total = 0.0
     with torch.no_grad():
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
+        for part in slices(len(images)):
             loss = loss_of(images[part], None if labels is None else labels[part])
             total += loss.item() * len(images[part])
     return total / len(images)
@@ -184,14 +216,24 @@ def export(encoder: nn.Module, decoder: nn.Module, images: np.ndarray) -> Export
     encoder : maps float32 (N, 1, 28, 28) to (N, c, h, w)
     decoder : maps float32 (N, c, h, w) to (N, 1, 28, 28)
     images : uint8 (N, 28, 28); the first few become the probe
+
+    Raises
+    ------
+    ValueError
+        If encoder and decoder do not fit together, or not to the images.
     """
     check_images(images)
     probe = images[:PROBE_IMAGES]
-    pixels = torch.from_numpy(to_float(probe))
+    pixels, count = torch.from_numpy(to_float(probe)), len(probe)
     encode, decode = _Encoder(encoder).eval(), _Decoder(decoder).eval()
     with torch.no_grad():
-        code = encode(pixels)
-        decoded = decode(code)
+        with explain("the encoder cannot be exported"):
+            check_shape(encoder(pixels[:, None]), (count, None, None, None), "the code")
+            code = encode(pixels)
+        with explain("the decoder cannot be exported"):
+            output = decoder(code.permute(0, 3, 1, 2))
+            check_shape(output, (count, 1, 28, 28), "the decoder's output")
+            decoded = decode(code)
     parts = {"encoder": count_parameters(encoder), "decoder": count_parameters(decoder)}
     return Exported(
         "torch",
@@ -206,12 +248,19 @@ def export(encoder: nn.Module, decoder: nn.Module, images: np.ndarray) -> Export
 
 
 def export_classifier(model: nn.Module, images: np.ndarray) -> Exported:
-    """Bring a classifier that ends in logits (N, classes) to the ONNX boundary."""
+    """Bring a classifier that ends in logits (N, classes) to the ONNX boundary.
+
+    Raises
+    ------
+    ValueError
+        If `model` does not turn each image into one row of logits.
+    """
     check_images(images)
     probe = images[:PROBE_IMAGES]
     pixels = torch.from_numpy(to_float(probe))
     classify = _Classifier(model).eval()
-    with torch.no_grad():
+    with explain("the classifier cannot be exported"), torch.no_grad():
+        check_shape(model(pixels[:, None]), (len(probe), None), "the logits")
         probabilities = classify(pixels).numpy()
     return Exported(
         "torch",
