@@ -1,52 +1,30 @@
-# The execution graph: chapters → runs → site. `python -m caebook.build` prepares
-# inputs/*.json (what each job depends on) and calls Snakemake in build/<profile>.
+# The execution graph: chapters → runs → site. `python -m caebook.build` writes what it
+# needs into build/<profile> and calls Snakemake there: graph.json (which chapters read
+# the runs of which) and inputs/*.json (what else each job depends on).
+import json
 import sys
 
-from caebook.chapters import Build, find_chapters
-
-build = Build.read(Path.cwd())
-chapters = {chapter.name: chapter for chapter in find_chapters()}
-writer = {
-    run: chapter.name
-    for chapter in chapters.values()
-    for run in build.run_ids(chapter.writes)
-}
+graph = json.loads(Path("graph.json").read_text())
 
 
-def stamps_read(wildcards):
-    """Stamps of the chapters whose runs this one reads."""
-    chapter = chapters[wildcards.chapter]
-    runs = build.run_ids(chapter.reads)
-    names = {writer[run] for run in runs if run in writer} - {chapter.name}
-    return [f"done/{name}.json" for name in sorted(names)]
-
-
+# Outputs are stamps only: Snakemake deletes declared outputs before a job and after a
+# failure, and earlier notebooks, runs and pages must survive both.
 rule site:
     input:
+        "inputs/site.json",
+        expand("done/{chapter}.json", chapter=graph),
+    output:
         "site.json",
+    shell:
+        "{sys.executable:q} -m caebook.build --site-only"
 
 
 rule chapter:
     input:
         "inputs/{chapter}.json",
-        stamps_read,
-    # Only the stamp: Snakemake deletes declared outputs before a job and after a
-    # failure, and earlier notebooks and runs must survive both.
+        lambda wildcards: expand("done/{name}.json", name=graph[wildcards.chapter]),
     output:
         "done/{chapter}.json",
-    wildcard_constraints:
-        chapter="|".join(chapters),
     threads: 1
     shell:
-        "{sys.executable} -m caebook.chapters {wildcards.chapter}"
-
-
-rule pages:
-    input:
-        "inputs/site.json",
-        expand("done/{chapter}.json", chapter=chapters),
-    output:
-        "site.json",
-    threads: 1
-    shell:
-        "{sys.executable} -m caebook.build --site-only"
+        "{sys.executable:q} -m caebook.chapters {wildcards.chapter:q}"

@@ -13,10 +13,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -40,9 +41,14 @@ _ENGINE = {"build.py", "chapters.py", "cli.py", "site.py"}
 
 @contextlib.contextmanager
 def only_build(folder: Path) -> Iterator[None]:
-    """Hold the build folder; stop what a build that was killed has left running.
+    """Hold the build folder, and leave no process at work there behind.
 
     The lock vanishes with its process, however that ends, so it never goes stale.
+
+    Raises
+    ------
+    BuildError
+        If another build holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
@@ -52,76 +58,109 @@ def only_build(folder: Path) -> Iterator[None]:
             raise BuildError(
                 f"another build is at work in {folder}; wait for it, or stop it"
             ) from None
-        _stop_leftovers(folder)
-        os.environ["CAEBOOK_BUILD"] = str(folder)
+        _clear(folder)
         try:
             yield
         finally:
-            del os.environ["CAEBOOK_BUILD"]
+            _clear(folder)
 
 
-def _stop_leftovers(folder: Path) -> None:
-    """Kill jobs and kernels of an earlier build here: they carry its folder's name."""
-    leftovers = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get("CAEBOOK_BUILD") == str(folder):
-                leftovers.append(process)
-    for process in leftovers:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(leftovers, timeout=10)
-    for remains in (*folder.glob("runs/.saving-*"), *folder.glob("runs/.replaced-*")):
-        shutil.rmtree(remains, ignore_errors=True)
+def _clear(folder: Path) -> None:
+    """Kill the jobs and kernels of a build here, and drop what they left half done.
+
+    They are known by the build folder's name in their environment.
+    """
+    while leftovers := [p for p in psutil.process_iter() if _works_for(p, folder)]:
+        for process in leftovers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(leftovers, timeout=5)
+    for pattern in (".work-*", ".site-*"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def prepare(build: Build) -> list[Chapter]:
-    """Write down what each job depends on; files change only if their content does."""
+def _works_for(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.environ().get("CAEBOOK_BUILD") == str(folder)
+    except (psutil.Error, OSError):  # another user's, or gone
+        return False
+
+
+def prepare(build: Build) -> None:
+    """Write down what each job depends on; files change only if their content does.
+
+    Snakemake then compares their times with those of the stamps.
+
+    Raises
+    ------
+    BuildError
+        If a chapter or what it declares is not right.
+    """
     chapters = find_chapters()
     folder = build.folder
     _write_if_changed(folder / "build.json", asdict(build))
-    package = _digest_files(
-        path for path in Path(__file__).parent.rglob("*.py") if path.name not in _ENGINE
-    )
-    lock = _digest_files([root() / "requirements.lock"])
+    _write_if_changed(folder / "graph.json", chapter_graph(chapters, build))
+    package = Path(__file__).parent
+    sources = [path for path in package.rglob("*.py") if path.name not in _ENGINE]
+    shared = {
+        "build": asdict(build),
+        "package": _digest_files(sources),
+        "lock": _digest_files([root() / "requirements.lock"]),
+    }
     reference = _digest_files((root() / "reference").glob("*/run.json"))
     for chapter in chapters:
+        reads, writes = chapter.reads(build), chapter.writes(build)
         depends = {
+            **shared,
             "code": chapter.code_digest(),
-            "build": asdict(build),
-            "package": package,
-            "lock": lock,
+            "reads": reads,
+            "writes": writes,
+            "reference": reference if reads else None,
         }
-        if chapter.reads:
-            depends["reference"] = reference
         _write_if_changed(folder / "inputs" / f"{chapter.name}.json", depends)
-        stamp = folder / "done" / f"{chapter.name}.json"
-        if not _results_exist(stamp, chapter, folder):
-            stamp.unlink(missing_ok=True)
+        results = [folder / "notebooks" / chapter.path.name]
+        results += [build.runs / name / "run.json" for name in writes]
+        if not all(path.is_file() for path in results):
+            (folder / "done" / f"{chapter.name}.json").unlink(missing_ok=True)
     book = [root() / "_config.yml", *(root() / "book").rglob("*")]
     site = {
-        "book": _digest_files(path for path in book if path.is_file()),
-        "chapters": [digest(chapter.notebook) for chapter in chapters],
-        "engine": _digest_files(
-            Path(__file__).with_name(name) for name in sorted(_ENGINE)
-        ),
+        **shared,
+        "book": _digest_files(book),
+        "chapters": {chapter.name: digest(chapter.notebook) for chapter in chapters},
+        "engine": _digest_files(package / name for name in _ENGINE),
         "repository": repository_address(),
-        "lock": lock,
     }
     _write_if_changed(folder / "inputs" / "site.json", site)
     if not (folder / "html" / "index.html").is_file():
         (folder / "site.json").unlink(missing_ok=True)
-    return chapters
 
 
-def _results_exist(stamp: Path, chapter: Chapter, folder: Path) -> bool:
-    try:
-        writes = json.loads(stamp.read_text())["writes"]
-    except (OSError, ValueError, KeyError):
-        return False
-    files = [folder / "notebooks" / chapter.path.name]
-    files += [folder / "runs" / name / "run.json" for name in writes]
-    return all(file.is_file() for file in files)
+def chapter_graph(chapters: list[Chapter], build: Build) -> dict[str, list[str]]:
+    """For each chapter, the other chapters whose runs it reads.
+
+    Raises
+    ------
+    BuildError
+        If two chapters write the same run, or one reads a run that nobody writes.
+    """
+    writer: dict[str, str] = {}
+    for chapter in chapters:
+        for run in chapter.writes(build):
+            if run in writer:
+                raise BuildError(f"{writer[run]} and {chapter.name} both write {run}")
+            writer[run] = chapter.name
+    graph = {}
+    for chapter in chapters:
+        reads = chapter.reads(build)
+        for run in reads:
+            if run not in writer and not (root() / "reference" / run).is_dir():
+                raise BuildError(
+                    f"notebooks/{chapter.path.name} reads {run}, which no chapter "
+                    "writes and reference/ does not hold"
+                )
+        graph[chapter.name] = sorted({writer[r] for r in reads if r in writer})
+    return {name: [u for u in used if u != name] for name, used in graph.items()}
 
 
 def _write_if_changed(path: Path, content: dict) -> None:
@@ -130,68 +169,89 @@ def _write_if_changed(path: Path, content: dict) -> None:
         write_atomically(path, text)
 
 
-def _digest_files(paths) -> str:
-    parts = [
-        (path.name, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in sorted(paths)
-        if path.is_file()
-    ]
-    return digest(parts)
+def _digest_files(paths: Iterable[Path]) -> str:
+    files = sorted(path for path in paths if path.is_file())
+    return digest(
+        [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    )
 
 
-def run_graph(build: Build, cores: int) -> None:
-    """Let Snakemake bring everything up to date.
+def run_graph(build: Build, targets: list[str], cores: int) -> None:
+    """Let Snakemake bring the targets up to date.
 
     Raises
     ------
     BuildError
         If a job failed; the message is what the failed jobs had to say.
     """
-    started = time.time()
+    folder = build.folder
+    for report in folder.glob("failed/*.txt"):
+        report.unlink()
     command = [
-        sys.executable, "-m", "snakemake", "site",
+        sys.executable, "-m", "snakemake", *targets,
         "--snakefile", str(root() / "Snakefile"),
-        "--directory", str(build.folder),
+        "--directory", str(folder),
         "--cores", str(cores),
         "--rerun-triggers", "mtime",
         "--rerun-incomplete",  # a killed build left its mark; its jobs run again
         "--nolock",  # `only_build` is the lock
-        "--quiet", "all",
+        "--runtime-source-cache-path", str(folder / ".snakemake" / "sources"),
     ]  # fmt: skip
-    environment = {**os.environ, "CAEBOOK_ROOT": str(root())}
-    result = subprocess.run(command, env=environment)
-    if result.returncode == 0:
-        return
-    reports = [
-        path.read_text().strip()
-        for path in sorted(build.folder.glob("failed/*.txt"))
-        if path.stat().st_mtime >= started - 1
-    ]
+    environment = {
+        **os.environ,
+        "CAEBOOK_ROOT": str(root()),
+        "CAEBOOK_BUILD": str(folder),
+    }
+    log = folder / "snakemake.log"
+    with open(log, "w") as messages:
+        # A session of its own: Ctrl-C reaches this process only, which then kills all
+        # the others at once instead of each reporting its own interruption.
+        process = subprocess.Popen(
+            command, env=environment, stderr=messages, start_new_session=True
+        )
+        if process.wait() == 0:
+            return
+    reports = [path.read_text().strip() for path in sorted(folder.glob("failed/*.txt"))]
     raise BuildError(
-        "\n\n".join(reports) or f"the graph failed (exit status {result.returncode})"
+        "\n\n".join(reports)
+        or f"{log.read_text()[-3000:]}\nSnakemake failed ({process.returncode})."
     )
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _make_site() -> int:
+    """The graph's last job; the current folder is the build's."""
+    build = Build.read(Path.cwd())
+    try:
+        make_site(build)
+    except BuildError as error:
+        write_atomically(build.folder / "failed" / "site.txt", f"{error}\n")
+        return 1
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Build the book under one profile; ``--site-only`` is the graph's last job."""
+    """Build the book under one profile, or some of its chapters."""
     parser = argparse.ArgumentParser(prog="python -m caebook.build")
     parser.add_argument("profile", choices=PROFILES, nargs="?", default="reader")
     parser.add_argument("--digits", default="auto-digits")
     parser.add_argument("--letters", default="auto-letters")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--only", nargs="+", metavar="CHAPTER", default=[],
+        help="execute these chapters (e.g. 03_shallow) and what they read; no site",
+    )  # fmt: skip
     parser.add_argument("--site-only", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    started = time.monotonic()
     if chosen.site_only:
-        build = Build.read(Path.cwd())
-        try:
-            make_site(build)
-        except BuildError as error:
-            write_atomically(build.folder / "failed" / "site.txt", f"{error}\n")
-            return 1
-        (build.folder / "failed" / "site.txt").unlink(missing_ok=True)
-        return 0
+        return _make_site()
+    started = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         with only_build(root() / "build" / chosen.profile):
             build = Build(
@@ -206,16 +266,22 @@ def main(arguments: list[str] | None = None) -> int:
                 flush=True,
             )
             prepare(build)
-            run_graph(build, chosen.cores)
+            targets = [f"done/{name}.json" for name in chosen.only] or ["site.json"]
+            run_graph(build, targets, chosen.cores)
     except (BuildError, data.DataError) as error:
         print(f"\nThe book was not built.\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The next build goes on from here.", file=sys.stderr)
         return 130
+    seconds = f"({time.monotonic() - started:.0f} s)"
+    if chosen.only:
+        notebooks = (build.folder / "notebooks").relative_to(root())
+        print(f"\nThe executed chapters are in {notebooks}/ {seconds}.")
+        return 0
     index = (build.folder / "html" / "index.html").relative_to(root())
-    print(f"\nThe book is at {index} ({time.monotonic() - started:.0f} s).")
-    if build.digits.startswith("glyph-"):
+    print(f"\nThe book is at {index} {seconds}.")
+    if chosen.digits == "auto-digits" and build.digits != "mnist":
         print("It was computed on the stand-in data: the real MNIST was out of reach.")
     return 0
 

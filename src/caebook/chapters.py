@@ -9,24 +9,24 @@ outputs from the executed copy, matched cell by cell.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import re
 import resource
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
-import papermill
 from nbformat import NotebookNode
-from papermill.engines import NBClientEngine, papermill_engines
-from papermill.exceptions import PapermillExecutionError
 
 from caebook.profiles import root
 
@@ -67,14 +67,9 @@ class Build:
     def folder(self) -> Path:
         return root() / "build" / self.profile
 
-    def parameters(self) -> dict[str, object]:
-        """What papermill passes to each chapter's cell tagged ``parameters``."""
-        return {**asdict(self), "runs_dir": str(self.folder / "runs")}
-
-    def run_ids(self, templates: tuple[str, ...]) -> list[str]:
-        """Concrete run ids of the templates in a chapter's metadata."""
-        short = "" if self.profile == "full" else "+short"
-        return [template.format(short=short, **asdict(self)) for template in templates]
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
 
     @classmethod
     def read(cls, folder: Path) -> Build:
@@ -83,12 +78,14 @@ class Build:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook of the book, with the runs that it declares to read and write."""
+    """A notebook of the book, with the runs that it declares to read and write.
+
+    The declared names are templates, e.g. ``shallow{short}-keras-{digits}-s{seed}``.
+    """
 
     path: Path
     notebook: NotebookNode
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
+    declared: dict[str, list[str]]
 
     @property
     def name(self) -> str:
@@ -102,6 +99,24 @@ class Chapter:
         """Changes when code does, not when prose, tags or captions do."""
         return digest([cell.source for cell in self.code_cells])
 
+    def reads(self, build: Build) -> list[str]:
+        """Names of the runs that this chapter may read."""
+        return self._names("reads", build)
+
+    def writes(self, build: Build) -> list[str]:
+        """Names of the runs that this chapter must write."""
+        return self._names("writes", build)
+
+    def _names(self, what: str, build: Build) -> list[str]:
+        values = {"short": "" if build.profile == "full" else "+short", **asdict(build)}
+        try:
+            return [name.format(**values) for name in self.declared[what]]
+        except (KeyError, IndexError, ValueError) as error:
+            raise ChapterError(
+                f"{self.path}: the runs that it {what} may be named with "
+                f"{', '.join(f'{{{key}}}' for key in values)}; not so: {error}"
+            ) from error
+
     @classmethod
     def read(cls, path: Path) -> Chapter:
         """Read and check a chapter.
@@ -112,28 +127,34 @@ class Chapter:
             If it is no valid notebook, or lacks what the build relies on.
         """
         try:
-            notebook = nbformat.read(path, as_version=4)
+            text = path.read_text(encoding="utf-8")
+            # outputs are matched by id; nbformat makes up missing ones, each time anew
+            ids = [cell.get("id") for cell in json.loads(text)["cells"]]
+            if None in ids or len(ids) != len(set(ids)):
+                raise ChapterError(f"{path}: each cell needs an id of its own")
+            notebook = nbformat.reads(text, as_version=4)
             nbformat.validate(notebook)
-        except (OSError, ValueError, nbformat.ValidationError) as error:
+        except (OSError, ValueError, KeyError, nbformat.ValidationError) as error:
             raise ChapterError(f"{path}: not a valid notebook: {error}") from error
-        declared = notebook.metadata.get("caebook")
-        if not declared or not {"reads", "writes"} <= declared.keys():
+        declared = notebook.metadata.get("caebook", {})
+        if not all(isinstance(declared.get(key), list) for key in ("reads", "writes")):
             raise ChapterError(
                 f'{path}: metadata lack "caebook": {{"reads": […], "writes": […]}}'
             )
-        chapter = cls(
-            path, notebook, tuple(declared["reads"]), tuple(declared["writes"])
-        )
+        chapter = cls(path, notebook, declared)
         tagged = [c for c in chapter.code_cells if "parameters" in tags(c)]
         if len(tagged) != 1:
             raise ChapterError(f"{path}: needs one cell tagged 'parameters'")
         return chapter
 
 
-def find_chapters(folder: Path | None = None) -> list[Chapter]:
+def find_chapters() -> list[Chapter]:
     """All chapters, in reading order."""
-    folder = folder or root() / "notebooks"
-    return [Chapter.read(path) for path in sorted(folder.glob("[0-9]*.ipynb"))]
+    folder = root() / "notebooks"
+    paths = sorted(folder.glob("[0-9]*.ipynb"))
+    if not paths:
+        raise ChapterError(f"{folder}: holds no chapter (NN_….ipynb)")
+    return [Chapter.read(path) for path in paths]
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -161,148 +182,182 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
-class _ProgressEngine(NBClientEngine):
-    """Papermill's own engine, saying on each code cell which one is running."""
-
-    @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, **options):
-        name = nb_man.nb.metadata.papermill.caebook_chapter
-        code = [c.id for c in nb_man.nb.cells if c.cell_type == "code"]
-        announce, start = nb_man.cell_start, time.monotonic()
-
-        def cell_start(cell, *args, **kwargs):
-            if cell.cell_type == "code":
-                first = cell.source.strip().split("\n")[0][:50]
-                say(
-                    name,
-                    f"cell {code.index(cell.id) + 1}/{len(code)}  "
-                    f"{time.monotonic() - start:4.0f} s  {first}",
-                )
-            return announce(cell, *args, **kwargs)
-
-        nb_man.cell_start = cell_start
-        return super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-
-class _EpochLines(logging.Handler):
-    """Passes the epoch lines that a cell prints on to the terminal."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.chapter = name
-
-    def emit(self, record: logging.LogRecord) -> None:
-        for line in record.getMessage().splitlines():
-            if line.startswith("epoch "):
-                say(self.chapter, f"  {line}")
-
-
 def say(name: str, text: str) -> None:
     """Print a line of progress under a chapter's name."""
     print(f"{name:<16} {text}", flush=True)
 
 
-def execute(chapter: Chapter, build: Build) -> dict:
-    """Run a chapter, keep the result, and return its stamp.
+class _Progress(logging.Handler):
+    """Says which cell is running, and passes its epoch lines on to the terminal."""
+
+    def __init__(self, chapter: Chapter) -> None:
+        super().__init__()
+        self.chapter = chapter
+        self.number = {cell.id: n for n, cell in enumerate(chapter.code_cells, 1)}
+        self.cell: NotebookNode | None = None  # the last that started
+        self.start = time.monotonic()
+        self.unfinished = ""
+
+    def cell_start(self, cell: NotebookNode, cell_index: int) -> None:
+        """Called by nbclient before each cell, also text and injected code."""
+        if cell.id not in self.number:
+            return
+        self.cell = cell
+        where = f"cell {self.number[cell.id]}/{len(self.number)}"
+        elapsed = time.monotonic() - self.start
+        say(self.chapter.name, f"{where:<11} {elapsed:4.0f} s  {_begins(cell)}")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take what papermill logs: the cells' output, in pieces of any length."""
+        *lines, rest = (self.unfinished + record.getMessage()).split("\n")
+        self.unfinished = rest if rest.startswith("epoch") else ""
+        for line in lines:
+            if line.startswith("epoch "):
+                say(self.chapter.name, f"{'':<19} {line}")
+
+    def describe(self) -> str:
+        """Where the execution has got to, for the message about a failure."""
+        where = f"notebooks/{self.chapter.path.name}"
+        if self.cell is None:
+            return f"{where}, before its first cell"
+        return (
+            f"{where}, code cell {self.number[self.cell.id]} of {len(self.number)} "
+            f"(id {self.cell.id!r}), which begins\n    {_begins(self.cell)}"
+        )
+
+
+def _begins(cell: NotebookNode) -> str:
+    return cell.source.strip().partition("\n")[0][:60]
+
+
+def execute(chapter: Chapter, build: Build) -> None:
+    """Run a chapter; keep its executed copy, its runs and its stamp.
+
+    The chapter works in a folder of its own, where it finds the runs that it declares
+    to read. What it writes there is moved to ``runs/`` only if all went well.
 
     Raises
     ------
     ChapterError
-        If a cell fails, the kernel dies, or the runs read and written are not those
-        declared. The failed notebook is kept under ``failed/``; earlier results stay.
+        If a cell fails, the kernel dies, or the runs written are not those declared.
+        The failed notebook is kept under ``failed/``; earlier results stay.
     """
-    failed = build.folder / "failed" / chapter.path.name
-    failed.parent.mkdir(parents=True, exist_ok=True)
-    papermill_engines.register("caebook", _ProgressEngine)
-    logger = logging.getLogger("papermill")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [_EpochLines(chapter.name)]
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace"
-        trace.touch()
-        source, output = Path(folder) / chapter.path.name, Path(folder) / "out.ipynb"
-        notebook = nbformat.from_dict(chapter.notebook)
-        notebook.metadata["papermill"] = {"caebook_chapter": chapter.name}
-        nbformat.write(notebook, source)
-        os.environ.update(ONE_THREAD, CAEBOOK_TRACE=str(trace))
+    failed = build.folder / "failed" / chapter.path.name
+    failed.unlink(missing_ok=True)
+    with _workplace(chapter, build) as work:
+        output = work / ".kernel" / chapter.path.name
         try:
-            executed = papermill.execute_notebook(
-                source,
-                output,
-                parameters=build.parameters(),
-                engine_name="caebook",
-                kernel_name="python3",
-                cwd=root(),
-                progress_bar=False,
-                log_output=True,
-            )
-        except PapermillExecutionError as error:
-            os.replace(output, failed)
-            cell = nbformat.read(failed, as_version=4).cells[error.cell_index]
-            raise ChapterError(_describe_failure(chapter, cell, error)) from error
-        except Exception as error:
-            raise ChapterError(
-                f"{chapter.path.name}: {type(error).__name__}: {error}"
-            ) from error
-        touched = [line.split() for line in trace.read_text().splitlines()]
-    _check_declaration(chapter, build, touched)
-    _clean(executed)
-    publishable(chapter, executed)
+            executed = _run_cells(chapter, build, work, output)
+            _check_written(chapter, build, work)
+            publishable(chapter, executed)
+        except ChapterError:
+            if output.is_file():
+                failed.parent.mkdir(exist_ok=True)
+                os.replace(output, failed)
+            raise
+        for name in chapter.writes(build):
+            if (build.runs / name).exists():
+                os.replace(build.runs / name, work / f".replaced-{name}")
+            os.replace(work / name, build.runs / name)
+    write_atomically(
+        build.folder / "notebooks" / chapter.path.name, nbformat.writes(executed)
+    )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     stamp = {
         "chapter": chapter.name,
-        "code": chapter.code_digest(),
         "seconds": round(time.monotonic() - start, 1),
         # ru_maxrss is in KiB on Linux and in bytes on macOS
         "peak_memory_mb": round(
             peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
         ),
-        "writes": build.run_ids(chapter.writes),
+        "writes": chapter.writes(build),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **asdict(build),
     }
     write_atomically(
-        build.folder / "notebooks" / chapter.path.name, nbformat.writes(executed)
+        build.folder / "done" / f"{chapter.name}.json", json.dumps(stamp, indent=1)
     )
-    failed.unlink(missing_ok=True)
-    failed.with_suffix(".txt").unlink(missing_ok=True)
     say(
         chapter.name,
         f"done in {stamp['seconds']:.0f} s, peak memory {stamp['peak_memory_mb']} MB",
     )
-    return stamp
 
 
-def _describe_failure(chapter: Chapter, cell: NotebookNode, error) -> str:
-    numbered = [c.id for c in chapter.code_cells]
-    number = numbered.index(cell.id) + 1 if cell.id in numbered else 0
-    return (
-        f"notebooks/{chapter.path.name}, code cell {number} of {len(numbered)} "
-        f"(id {cell.id!r}), which begins\n"
-        f"    {cell.source.strip().splitlines()[0]}\n"
-        f"{error.ename}: {error.evalue}"
-    )
+@contextlib.contextmanager
+def _workplace(chapter: Chapter, build: Build) -> Iterator[Path]:
+    """A folder beside ``runs/`` with links to the runs that the chapter may read."""
+    work = build.folder / f".work-{chapter.name}"
+    shutil.rmtree(work, ignore_errors=True)
+    build.runs.mkdir(parents=True, exist_ok=True)
+    (work / ".kernel").mkdir(parents=True)
+    for name in chapter.reads(build):
+        if (build.runs / name).is_dir() and name not in chapter.writes(build):
+            (work / name).symlink_to(build.runs / name)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _check_declaration(
-    chapter: Chapter, build: Build, touched: list[list[str]]
-) -> None:
-    wrote = {name for what, name in touched if what == "writes"}
-    read = {name for what, name in touched if what == "reads"}
-    declared = set(build.run_ids(chapter.writes))
-    readable = declared | set(build.run_ids(chapter.reads))
+def _run_cells(
+    chapter: Chapter, build: Build, work: Path, output: Path
+) -> NotebookNode:
+    import papermill  # here, because the build imports this module and need not wait
+    from papermill.exceptions import PapermillExecutionError
+
+    progress = _Progress(chapter)
+    logger = logging.getLogger("papermill")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [progress]
+    # The reader's own IPython start-up files must not decide what a page says.
+    private = {"IPYTHONDIR": "ipython", "JUPYTER_RUNTIME_DIR": "jupyter"}
+    os.environ.update(ONE_THREAD)
+    os.environ.update({key: str(output.parent / private[key]) for key in private})
+    try:
+        executed = papermill.execute_notebook(
+            # relative, because papermill takes braces in a path for parameters
+            os.path.relpath(chapter.path),
+            os.path.relpath(output),
+            parameters={**asdict(build), "runs_dir": str(work)},
+            kernel_name="python3",
+            language="python",
+            cwd=root(),
+            progress_bar=False,
+            log_output=True,
+            on_cell_start=progress.cell_start,
+            coalesce_streams=True,
+        )
+    except PapermillExecutionError as error:
+        what = f"{error.ename}: {error.evalue}"
+        if error.ename == "RunError":
+            what += " (A chapter sees only the runs that its metadata declares.)"
+        raise ChapterError(f"{progress.describe()}\n{what}") from error
+    except Exception as error:  # the kernel did not start, or died
+        raise ChapterError(
+            f"{progress.describe()}\n{type(error).__name__}: {error}"
+        ) from error
+    _drop_log_lines(executed)
+    return executed
+
+
+def _check_written(chapter: Chapter, build: Build, work: Path) -> None:
+    declared = set(chapter.writes(build))
+    wrote = {
+        path.parent.name
+        for path in work.glob("[!.]*/run.json")
+        if not path.parent.is_symlink()
+    }
     problems = [
         *(f"wrote {name} without declaring it" for name in sorted(wrote - declared)),
         *(f"declares {name} but did not write it" for name in sorted(declared - wrote)),
-        *(f"read {name} without declaring it" for name in sorted(read - readable)),
     ]
     if problems:
         raise ChapterError(f"notebooks/{chapter.path.name} " + "; ".join(problems))
 
 
-def _clean(notebook: NotebookNode) -> None:
+def _drop_log_lines(notebook: NotebookNode) -> None:
     """Drop TensorFlow's log lines from the outputs, and streams left empty by that."""
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -330,7 +385,7 @@ def publishable(chapter: Chapter, executed: NotebookNode) -> dict[str, NotebookN
         done = ran.get(cell.id)
         where = f"notebooks/{chapter.path.name}, cell {cell.id!r}"
         if done is None or done.source != cell.source:
-            raise ChapterError(f"{where}: differs from the executed copy")
+            raise ChapterError(f"{where}: differs from the executed copy; build again")
         if done.execution_count is None and cell.source.strip():
             raise ChapterError(f"{where}: was not executed")
         if any(output.output_type == "error" for output in done.outputs):
@@ -366,21 +421,18 @@ def measured_line(stamp: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Execute one chapter in the build folder that is the current folder."""
+    """Execute one chapter; the current folder is the build's."""
     parser = argparse.ArgumentParser(prog="python -m caebook.chapters")
     parser.add_argument("name", help="chapter, e.g. 03_shallow")
     name = parser.parse_args(arguments).name
     build = Build.read(Path.cwd())
     try:
         chapter = Chapter.read(root() / "notebooks" / f"{name}.ipynb")
-        stamp = execute(chapter, build)
+        execute(chapter, build)
     except ChapterError as error:
         write_atomically(build.folder / "failed" / f"{name}.txt", f"{error}\n")
         say(name, "failed")
         return 1
-    write_atomically(
-        build.folder / "done" / f"{name}.json", json.dumps(stamp, indent=1) + "\n"
-    )
     return 0
 
 
