@@ -1,6 +1,5 @@
 """Fixtures that several test modules share."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +15,6 @@ def smoke_book() -> Path:
     command = [sys.executable, "-m", "caebook.build", "smoke"]
     result = subprocess.run(command, cwd=root(), capture_output=True, text=True)
     if result.returncode:
-        pytest.fail(f"the smoke book does not build:\n{(result.stdout + result.stderr)[-5000:]}")
+        output = result.stdout + result.stderr
+        pytest.fail(f"the smoke book does not build:\n{output[-5000:]}")
     return root() / "build" / "smoke"
-
-
-@pytest.fixture(scope="session")
-def site(smoke_book: Path) -> Path:
-    """Folder of the built site: ``$CAEBOOK_SITE``, or else the smoke book's."""
-    return Path(os.environ.get("CAEBOOK_SITE") or smoke_book / "html")

@@ -147,9 +147,11 @@ def test_every_exercise_has_a_worked_solution(chapter):
     assert 3 <= len(exercises) <= 5
     for number in exercises:
         assert {"solution", "hide-cell"} <= set(tags(cells[number + 1]))
-        assert "print(" in cells[number + 1].source or "page." in cells[
-            number + 1
-        ].source or "plots." in cells[number + 1].source
+        assert (
+            "print(" in cells[number + 1].source
+            or "page." in cells[number + 1].source
+            or "plots." in cells[number + 1].source
+        )
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)

@@ -2,12 +2,18 @@
 
 import importlib.util
 import re
+import shutil
+import subprocess
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
 import nbformat
 import pytest
 import yaml
+
+from caebook.chapters import find_chapters
+from caebook.site import add_install_cells, launch_settings, repository_address
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -277,3 +283,67 @@ def test_pages_are_written_without_machine_paths():
     for name, text in prose().items():
         assert not re.search(r"/(?:root|home|tmp|Users)/", text), name
         assert str(ROOT) not in text, name
+
+
+# ---- launch links -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://github.com/someone/book.git", "https://github.com/someone/book"),
+        ("https://token@github.com/someone/book", "https://github.com/someone/book"),
+        ("git@github.com:someone/book.git", "https://github.com/someone/book"),
+        ("ssh://git@github.com/some-one/a.book", "https://github.com/some-one/a.book"),
+        ("https://github.com/someone", None),
+        ("https://elsewhere.example/someone/book.git", None),
+        ("/srv/git/book.git", None),
+        (None, None),
+    ],
+)
+def test_address_comes_from_the_git_remote(remote, address, tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    if remote:
+        subprocess.run([*git, "remote", "add", "origin", remote], check=True)
+    assert repository_address() == address
+
+
+def test_address_comes_from_the_environment_first(monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/book")
+    monkeypatch.delenv("GITHUB_SERVER_URL", raising=False)
+    assert repository_address() == "https://github.com/someone/book"
+
+
+def test_links_only_where_they_lead_somewhere(monkeypatch):
+    monkeypatch.delenv("CAEBOOK_LAUNCH_BRANCH", raising=False)
+    assert launch_settings(None) == {}
+    local = launch_settings("https://github.com/someone/book")
+    assert local["repository"]["branch"] == "main"
+    assert "colab_url" not in local["launch_buttons"]
+    monkeypatch.setenv("CAEBOOK_LAUNCH_BRANCH", "launch")
+    published = launch_settings("https://github.com/someone/book")
+    assert published["repository"]["branch"] == "launch"
+    assert "colab_url" in published["launch_buttons"]
+
+
+def test_colab_chapters_install_what_they_import(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    before = find_chapters()
+    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
+    add_install_cells("https://github.com/someone/book")
+    for old, new in zip(before, find_chapters(), strict=True):
+        assert new.code_cells[1:] == old.code_cells
+        install = new.code_cells[0].source
+        assert "git+https://github.com/someone/book@main" in install
+        compile(install.replace("%pip", "pass  #"), "install", "exec")
+    # What the package needs and Colab does not have must be named.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[<>=; ]", d)[0] for d in project["dependencies"]}
+    on_colab = {
+        "ipython", "keras", "matplotlib", "numpy", "pillow", "requests",
+        "scikit-image", "scipy", "tensorflow", "tensorflow-cpu", "torch", "tqdm",
+    }  # fmt: skip
+    assert needed - on_colab <= set(install.split())

@@ -20,7 +20,8 @@ def glue(name: str, value: object, spec: str = "") -> None:
     """
     text = format(value, spec)
     display(
-        {f"{_PREFIX}text/plain": text, f"{_PREFIX}text/html": escape(text)},
+        # The quotes keep "12,544" a text: MyST-NB reads the bare digits as a pair.
+        {f"{_PREFIX}text/plain": repr(text)},
         raw=True,
         metadata={"scrapbook": {"name": name, "mime_prefix": _PREFIX}},
     )

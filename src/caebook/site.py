@@ -19,6 +19,8 @@ import yaml
 from caebook.chapters import Build, BuildError, find_chapters, page, write_atomically
 from caebook.profiles import root
 
+STRICT = ["-W", "-n", "--keep-going", "-q"]  # warnings are errors; show all of them
+
 
 def stage(build: Build, folder: Path) -> None:
     """Put the site's sources together: the book's pages and the executed chapters.
@@ -28,7 +30,8 @@ def stage(build: Build, folder: Path) -> None:
     ChapterError
         If a chapter's executed copy is missing, failed, or does not match its code.
     """
-    shutil.copytree(root() / "book", folder, dirs_exist_ok=True)
+    cached = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(root() / "book", folder, dirs_exist_ok=True, ignore=cached)
     stamps = []
     for chapter in find_chapters():
         stamp = json.loads((build.folder / "done" / f"{chapter.name}.json").read_text())
@@ -41,15 +44,50 @@ def stage(build: Build, folder: Path) -> None:
         stamps.append(stamp)
     (folder / "status.md").write_text(status_page(build, stamps), encoding="utf-8")
     config = yaml.safe_load((root() / "_config.yml").read_text(encoding="utf-8"))
-    address = repository_address()
-    if address:
-        config["repository"] = {"url": address, "branch": "main"}
-        config["launch_buttons"] = {
-            "binderhub_url": "https://mybinder.org",
-            "colab_url": "https://colab.research.google.com",
-            "notebook_interface": "jupyterlab",
-        }
+    config.update(launch_settings(repository_address()))
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+
+
+def launch_settings(address: str | None) -> dict:
+    """Jupyter Book's settings for links to the repository, Binder and Colab.
+
+    Empty without an address: no link is better than a dead one. Colab has nothing of
+    ours installed, so it is offered only for a branch whose chapters install it
+    (``$CAEBOOK_LAUNCH_BRANCH``, made by `add_install_cells`).
+    """
+    if not address:
+        return {}
+    launch_branch = os.environ.get("CAEBOOK_LAUNCH_BRANCH")
+    buttons = {
+        "binderhub_url": "https://mybinder.org",
+        "notebook_interface": "jupyterlab",
+    }
+    if launch_branch:
+        buttons["colab_url"] = "https://colab.research.google.com"
+    return {
+        "repository": {"url": address, "branch": launch_branch or "main"},
+        "launch_buttons": buttons,
+    }
+
+
+def add_install_cells(address: str) -> None:
+    """Give each chapter a cell that installs the package where it is missing.
+
+    The published branch that Colab opens is made with this; in the sources there is no
+    such cell, because they do not know where they will be published.
+    """
+    for chapter in find_chapters():
+        cell = nbformat.v4.new_code_cell(
+            "import importlib.util\n\n"
+            'if importlib.util.find_spec("caebook") is None:\n'
+            "    # TensorFlow, Keras and PyTorch are there already: leave them alone\n"
+            f"    %pip install --quiet --no-deps git+{address}@main\n"
+            "    %pip install --quiet filelock platformdirs sewar\n"
+            "    %pip install --quiet onnx onnxruntime onnxscript tf2onnx"
+        )
+        cell.id = "install"
+        chapter.notebook.cells.insert(1, cell)
+        write_atomically(chapter.path, nbformat.writes(chapter.notebook) + "\n")
 
 
 def repository_address() -> str | None:
@@ -123,8 +161,7 @@ def make_site(build: Build) -> None:
         stage(build, source)
         script = Path(sys.executable).with_name("jupyter-book")
         result = subprocess.run(
-            [script, "build", source, "--path-output", output]
-            + ["-W", "-n", "--keep-going", "-q"],
+            [script, "build", source, "--path-output", output, *STRICT],
             capture_output=True,
             text=True,
             env={**os.environ, "NO_COLOR": "1"},
