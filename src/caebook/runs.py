@@ -42,8 +42,8 @@ BATCH = 500  # bounds the memory: 500 codes of `shallow` are 25 MB
 TOLERANCE = 1e-5
 MODELS = {"autoencoder": ("encoder", "decoder"), "classifier": ("classifier",)}
 
-# What ``run.json`` holds: for each field a type, [type of the items], its own fields, or
-# (one of these, None) where null is allowed. A float is finite; 1 will do for 1.0.
+# What ``run.json`` holds: for each field a type, [type of the items], its own fields,
+# or (one of these, None) where null is allowed. A float is finite; 1 will do for 1.0.
 _SCHEMA = {
     "schema": int,
     "kind": str,

@@ -144,12 +144,14 @@ def fit(
         loss=LOSSES[recipe.loss](),
     )
     model.optimizer.build(model.trainable_variables)
-    saved = Checkpoint(
-        checkpoint,
-        *("keras", keras.__version__, tf.__version__),
-        *(recipe, seed, _architecture(model), *_state(model).values()),
-        *(images, labels, validation, validation_labels),
-    )
+    saved = Checkpoint(None)
+    if checkpoint is not None:
+        saved = Checkpoint(
+            checkpoint,
+            *("keras", keras.__version__, tf.__version__),
+            *(recipe, seed, _architecture(model), *_state(model).values()),
+            *(images, labels, validation, validation_labels),
+        )
     history = _restore(saved, model)
     held_out = Batches(validation, validation_labels, slices(len(validation)))
     for epoch in range(len(history.loss), recipe.epochs):
@@ -175,7 +177,7 @@ def _architecture(model: keras.Model) -> list:
             described.append(_architecture(layer))
         else:
             settings = layer.get_config()
-            settings.pop("name")
+            settings.pop("name", None)
             described.append((type(layer).__name__, settings))
     return described
 

@@ -278,7 +278,8 @@ def _to_onnx(module: nn.Module, example: torch.Tensor, name: str) -> bytes:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
-            (example.contiguous(),),
+            # PyTorch takes a batch of one for a constant, so it gets two to look at.
+            (example[:1].repeat(2, *[1] * (example.ndim - 1)),),
             input_names=[BOUNDARY[name][0]],
             output_names=[BOUNDARY[name][1]],
             dynamic_shapes=({0: torch.export.Dim("N")},),

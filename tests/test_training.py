@@ -1,0 +1,935 @@
+"""Training and export in both frameworks: the same promises, the same numbers.
+
+Each framework has a small class here that builds the networks, so that one test speaks
+for both. The networks are tiny and the images random: what is tested is bookkeeping.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+import torch
+from keras import layers
+from torch import nn
+
+from caebook import training
+from caebook.training import BOUNDARY, Checkpoint, CheckpointError, History, Recipe
+from caebook.training import keras as keras_training
+from caebook.training import onnx as onnx_training
+from caebook.training import torch as torch_training
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (150, 28, 28), dtype=np.uint8)
+TRAIN, VALIDATION = IMAGES[:100], IMAGES[100:]
+LABELS = np.arange(150, dtype=np.uint8) % 10
+RECIPE = Recipe(loss="mse", epochs=2, batch_size=32, train_images=100)
+STILL = 1e-30  # so small a step that nothing comes of it
+
+
+class Keras:
+    """The networks of these tests in Keras."""
+
+    name, module = "keras", keras_training
+
+    @staticmethod
+    def coder(seed=0):
+        """A narrow encoder and its decoder."""
+        keras.utils.set_random_seed(seed)
+        encoder = keras.Sequential(
+            [keras.Input((28, 28, 1)), layers.Conv2D(2, 4, strides=4)]
+        )
+        decoder = keras.Sequential(
+            [
+                keras.Input((7, 7, 2)),
+                layers.Conv2DTranspose(1, 4, strides=4, activation="sigmoid"),
+            ]
+        )
+        return encoder, decoder
+
+    @classmethod
+    def autoencoder(cls, seed=0):
+        return keras.Sequential(list(cls.coder(seed)))
+
+    @staticmethod
+    def noisy(seed=0):
+        """With all that has a state beside weights: dropout, batch normalisation."""
+        keras.utils.set_random_seed(seed)
+        return keras.Sequential(
+            [
+                keras.Input((28, 28, 1)),
+                layers.Conv2D(2, 4, strides=4),
+                layers.BatchNormalization(),
+                keras.Sequential([layers.Dropout(0.3)]),
+                layers.Conv2DTranspose(1, 4, strides=4, activation="sigmoid"),
+            ]
+        )
+
+    @staticmethod
+    def classifier(seed=0, classes=10):
+        keras.utils.set_random_seed(seed)
+        return keras.Sequential(
+            [keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(classes)]
+        )
+
+    @staticmethod
+    def odd():
+        """28→14→7→4, an even kernel with "same" padding, LeakyReLU, a ReLU output."""
+        encoder = [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(3, 3, padding="same"),
+            layers.LeakyReLU(negative_slope=0.2),
+            *[layers.MaxPooling2D(2, padding="same") for _ in range(3)],
+            layers.Conv2D(2, 3, padding="same", activation="sigmoid"),
+        ]
+        decoder = [
+            keras.Input((4, 4, 2)),
+            layers.Conv2D(3, 2, padding="same"),
+            layers.Dropout(0.5),
+            layers.UpSampling2D(4),
+            layers.Conv2D(2, 3),
+            layers.UpSampling2D(2),
+            layers.Conv2D(1, 2, padding="same", activation="relu"),
+        ]
+        return keras.Sequential(encoder), keras.Sequential(decoder)
+
+    @staticmethod
+    def point():
+        """A code of 1 × 1 × 64, and transposed convolutions back."""
+        encoder = [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(2, 14, strides=2),
+            layers.Conv2D(64, 8),
+        ]
+        decoder = [
+            keras.Input((1, 1, 64)),
+            layers.Conv2DTranspose(2, 14, strides=2),
+            layers.Conv2DTranspose(1, 2, strides=2, activation="sigmoid"),
+        ]
+        return keras.Sequential(encoder), keras.Sequential(decoder)
+
+    @staticmethod
+    def weights(model):
+        return [keras.ops.convert_to_numpy(v) for v in model.weights]
+
+    @staticmethod
+    def last(values):
+        return values
+
+    @staticmethod
+    def network(shape, *outputs):
+        """A network from `shape` (h, w, c) to each of `outputs`, of no further use."""
+        pixels = keras.Input(shape)
+        flat = layers.Flatten()(pixels)
+        made = [
+            layers.Reshape(output)(layers.Dense(int(np.prod(output)))(flat))
+            for output in outputs
+        ]
+        return keras.Model(pixels, made if len(made) > 1 else made[0])
+
+
+class Torch:
+    """The same networks in PyTorch."""
+
+    name, module = "torch", torch_training
+
+    @staticmethod
+    def coder(seed=0):
+        torch.manual_seed(seed)
+        decoder = nn.Sequential(nn.ConvTranspose2d(2, 1, 4, 4), nn.Sigmoid())
+        return nn.Sequential(nn.Conv2d(1, 2, 4, 4)), decoder
+
+    @classmethod
+    def autoencoder(cls, seed=0):
+        return nn.Sequential(*cls.coder(seed))
+
+    @staticmethod
+    def noisy(seed=0):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 2, 4, 4),
+            nn.BatchNorm2d(2),
+            nn.Sequential(nn.Dropout(0.3)),
+            nn.ConvTranspose2d(2, 1, 4, 4),
+            nn.Sigmoid(),
+        )
+
+    @staticmethod
+    def classifier(seed=0, classes=10):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))
+
+    @staticmethod
+    def odd():
+        encoder = [
+            nn.Conv2d(1, 3, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            *[nn.MaxPool2d(2, ceil_mode=True) for _ in range(3)],
+            nn.Conv2d(3, 2, 3, padding=1),
+            nn.Sigmoid(),
+        ]
+        decoder = [
+            nn.Conv2d(2, 3, 2, padding="same"),
+            nn.Dropout(0.5),
+            nn.Upsample(scale_factor=4),
+            nn.Conv2d(3, 2, 3),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2, 1, 2, padding="same"),
+            nn.ReLU(),
+        ]
+        nn.init.constant_(decoder[-2].bias, 0.5)  # else the ReLU may well be dead
+        return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+    @staticmethod
+    def point():
+        encoder = [nn.Conv2d(1, 2, 14, stride=2), nn.Conv2d(2, 64, 8)]
+        decoder = [
+            nn.ConvTranspose2d(64, 2, 14, stride=2),
+            nn.ConvTranspose2d(2, 1, 2, stride=2),
+            nn.Sigmoid(),
+        ]
+        return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+    @staticmethod
+    def weights(model):
+        return [value.detach().numpy().copy() for value in model.state_dict().values()]
+
+    @staticmethod
+    def last(values):
+        """Channels first → channels last."""
+        return np.moveaxis(values, 1, -1)
+
+    @staticmethod
+    def network(shape, *outputs):
+        class Network(nn.Module):
+            def __init__(self):
+                super().__init__()
+                sizes = [int(np.prod(output)) for output in outputs]
+                self.heads = nn.ModuleList(
+                    nn.Linear(int(np.prod(shape)), size) for size in sizes
+                )
+
+            def forward(self, pixels):
+                made = [
+                    head(pixels.flatten(1)).reshape(-1, *output[-1:], *output[:-1])
+                    for head, output in zip(self.heads, outputs, strict=True)
+                ]
+                return made if len(made) > 1 else made[0]
+
+        return Network()
+
+
+frameworks = pytest.mark.parametrize("on", [Keras, Torch], ids=lambda on: on.name)
+
+
+def train(on, model, recipe=RECIPE, **options):
+    """Fit on the first 100 images, validate on the other 50."""
+    options = {"validation": VALIDATION, **options}
+    return on.module.fit(model, TRAIN, recipe, **options)
+
+
+def same(ours, theirs) -> bool:
+    return len(ours) == len(theirs) and all(map(np.array_equal, ours, theirs))
+
+
+# --- the same numbers again -------------------------------------------------------
+
+
+def fingerprint(on, seed: int = 0) -> list:
+    """Losses and a digest of the weights after training the noisy network."""
+    model = on.noisy(seed)
+    history = train(on, model, seed=seed)
+    digest = hashlib.sha256(b"".join(map(np.ndarray.tobytes, on.weights(model))))
+    return [history.loss, history.val_loss, digest.hexdigest()]
+
+
+def test_same_seed_same_numbers_here_and_in_another_process():
+    program = (
+        "import json, test_training as t; "
+        "print(json.dumps([t.fingerprint(on) for on in (t.Keras, t.Torch)]))"
+    )
+    folder = Path(__file__).parent
+    other = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True
+    )
+    assert other.returncode == 0, other.stderr
+    there = json.loads(other.stdout.splitlines()[-1])
+    assert there == [fingerprint(on) for on in (Keras, Torch)]
+    assert there == [fingerprint(on) for on in (Keras, Torch)]
+
+
+@frameworks
+def test_another_seed_gives_other_numbers(on):
+    assert fingerprint(on, seed=1) != fingerprint(on, seed=0)
+
+
+@frameworks
+def test_the_seed_orders_the_batches(on):
+    recipe = replace(RECIPE, epochs=1)
+    seeds = (0, 1, 2**33)  # the last one is more than NumPy's own seed can hold
+    losses = [train(on, on.autoencoder(), recipe, seed=seed).loss for seed in seeds]
+    assert len({tuple(loss) for loss in losses}) == 3
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 100])
+def test_batches_hold_every_image_once(count):
+    epochs = [list(training.batches(count, 32, 0, epoch)) for epoch in range(2)]
+    for epoch in epochs:
+        assert sorted(np.concatenate(epoch)) == list(range(count))
+        assert [len(batch) for batch in epoch[:-1]] == [32] * (len(epoch) - 1)
+    again = list(training.batches(count, 32, 0, 1))
+    assert same(again, epochs[1])
+    if count > 1:
+        assert not np.array_equal(np.concatenate(epochs[0]), np.concatenate(epochs[1]))
+
+
+class Recorder(layers.Layer):
+    """Shows what a Keras network is trained on to `see`."""
+
+    def __init__(self, see):
+        super().__init__()
+        self.see = see
+
+    def call(self, inputs, training=False):
+        if training:
+            tf.py_function(lambda batch: self.see(batch.numpy()), [inputs], [])
+        return inputs
+
+
+def test_both_frameworks_see_the_same_batches_in_the_same_order():
+    images = np.zeros((100, 28, 28), np.uint8)
+    images[:, 0, 0] = np.arange(100)
+    in_keras, in_torch = [], []
+    start = [keras.Input((28, 28, 1)), Recorder(in_keras.append)]
+    model = keras.Sequential([*start, *Keras.coder()])
+    Keras.module.fit(model, images, RECIPE, validation=VALIDATION, seed=5)
+    model = Torch.autoencoder()
+
+    def see(module, inputs):
+        if module.training:
+            in_torch.append(inputs[0].numpy())
+
+    model.register_forward_pre_hook(see)
+    Torch.module.fit(model, images, RECIPE, validation=VALIDATION, seed=5)
+    expected = [
+        index for epoch in (0, 1) for index in training.batches(100, 32, 5, epoch)
+    ]
+    for seen in (in_keras, in_torch):
+        numbers = [np.rint(255 * batch[:, 0, 0, 0]).astype(int) for batch in seen]
+        assert same(numbers, expected)
+
+
+# --- losses -----------------------------------------------------------------------
+
+
+@frameworks
+@pytest.mark.parametrize("loss", ["bce", "mse", "crossentropy"])
+def test_losses_are_what_their_definition_says(on, loss):
+    recipe = replace(RECIPE, loss=loss, learning_rate=STILL, epochs=1)
+    if loss == "crossentropy":
+        model = on.classifier()
+        labels = {"labels": LABELS[:100], "validation_labels": LABELS[100:]}
+    else:
+        model, labels = on.autoencoder(), {}
+    before = on.weights(model)
+    history = train(on, model, recipe, **labels)
+    for now, then in zip(on.weights(model), before, strict=True):
+        assert np.allclose(now, then, rtol=0, atol=1e-20)
+    output = on.module.predict(model, IMAGES).astype(np.float64)
+    target = IMAGES / 255
+    if loss == "crossentropy":
+        powers = np.exp(output)
+        chosen = powers[np.arange(150), LABELS] / powers.sum(axis=1)
+        per_image = -np.log(chosen)
+    else:
+        output = on.last(output)[..., 0]
+        errors = {
+            "mse": (output - target) ** 2,
+            "bce": -target * np.log(output) - (1 - target) * np.log(1 - output),
+        }[loss]
+        per_image = errors.mean(axis=(1, 2))
+    # the last batch holds 4 of 100 images: a mean of batch means would be another
+    assert history.loss == pytest.approx([per_image[:100].mean()], rel=1e-5)
+    assert history.val_loss == pytest.approx([per_image[100:].mean()], rel=1e-5)
+    assert all(seconds > 0 for seconds in history.seconds)
+
+
+@frameworks
+def test_validation_leaves_out_dropout(on):
+    recipe = replace(RECIPE, learning_rate=STILL, epochs=1)
+    model = on.noisy()
+    history = train(on, model, recipe)
+    output = on.last(on.module.predict(model, VALIDATION))[..., 0]
+    expected = np.mean((output - VALIDATION / 255) ** 2)
+    assert history.val_loss == pytest.approx([expected], rel=1e-5)
+
+
+@frameworks
+def test_training_improves_and_says_so(on, capsys):
+    recipe = replace(RECIPE, epochs=3, learning_rate=0.01)
+    history = train(on, on.autoencoder(), recipe)
+    assert history.loss[0] > history.loss[1] > history.loss[2]
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line for line in lines if line.startswith("epoch ")]
+    assert [line.split()[1] for line in shown] == ["1/3", "2/3", "3/3"]
+    assert f"val_loss {history.val_loss[2]:.4f}" in shown[2]
+
+
+# --- memory -----------------------------------------------------------------------
+
+
+@frameworks
+def test_fit_and_predict_cast_batch_by_batch(on, monkeypatch):
+    images = np.zeros((20_000, 28, 28), np.uint8)
+    sizes = []
+
+    def recording(batch):
+        sizes.append(len(batch))
+        return training.to_float(batch)
+
+    monkeypatch.setattr(on.module, "to_float", recording)
+    recipe = replace(RECIPE, epochs=1, batch_size=400, train_images=20_000)
+    model = on.autoencoder()
+    tracemalloc.start()
+    try:
+        on.module.fit(model, images, recipe, validation=images[:2_000])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert max(sizes) <= 500
+    assert peak < images.nbytes  # as floats the images are four times as large
+    sizes.clear()
+    assert len(on.module.predict(model, images[:1_200])) == 1_200
+    assert sizes == [500, 500, 200]
+
+
+# --- input that cannot work -------------------------------------------------------
+
+
+FLOATS = TRAIN.astype(np.float32) / 255
+CLASSES = {"labels": LABELS[:100], "validation_labels": LABELS[100:]}
+CROSS = replace(RECIPE, loss="crossentropy")
+WRONG_INPUT = {
+    "floats": (FLOATS, RECIPE, {}, TypeError, r"images .* not float32"),
+    "list": (TRAIN.tolist(), RECIPE, {}, TypeError, "images .* not list"),
+    "channel axis": (TRAIN[..., None], RECIPE, {}, TypeError, r"\(100, 28, 28, 1\)"),
+    "other size": (TRAIN[:, 2:], RECIPE, {}, TypeError, r"\(100, 26, 28\)"),
+    "empty": (TRAIN[:0], RECIPE, {}, ValueError, "images .* at least one"),
+    "too few": (TRAIN[:60], RECIPE, {}, ValueError, "100 training images.*60"),
+    "validation floats": (
+        *(TRAIN, RECIPE, {"validation": FLOATS}),
+        *(TypeError, "validation .* float32"),
+    ),
+    "validation empty": (
+        *(TRAIN, RECIPE, {"validation": TRAIN[:0]}),
+        *(ValueError, "validation .* at least one"),
+    ),
+    "labels not wanted": (TRAIN, RECIPE, CLASSES, ValueError, "'mse'.*labels"),
+    "no labels": (TRAIN, CROSS, {}, ValueError, "images come without labels"),
+    "no validation labels": (
+        *(TRAIN, CROSS, {"labels": LABELS[:100]}),
+        *(ValueError, "validation come without labels"),
+    ),
+    "too few labels": (
+        *(TRAIN, CROSS, {**CLASSES, "labels": LABELS[:99]}),
+        *(ValueError, "labels of images .* 100"),
+    ),
+    "one-hot labels": (
+        *(TRAIN, CROSS, {**CLASSES, "labels": np.eye(10, dtype=int)[LABELS[:100]]}),
+        *(ValueError, "labels of images"),
+    ),
+    "float labels": (
+        *(TRAIN, CROSS, {**CLASSES, "validation_labels": LABELS[100:] / 1}),
+        *(ValueError, "labels of validation"),
+    ),
+    "negative labels": (
+        *(TRAIN, CROSS, {**CLASSES, "labels": LABELS[:100].astype(int) - 1}),
+        *(ValueError, "from 0 up"),
+    ),
+    "labels beyond the outputs": (
+        *(TRAIN, CROSS, {**CLASSES, "labels": LABELS[:100] + 1}),
+        *(ValueError, "10 outputs.*labels up to 10"),
+    ),
+}
+
+
+@frameworks
+@pytest.mark.parametrize("case", WRONG_INPUT)
+def test_wrong_input_is_refused_before_any_training(on, case, capsys):
+    images, recipe, options, error, message = WRONG_INPUT[case]
+    classify = recipe.loss == "crossentropy"
+    model = on.classifier() if classify else on.autoencoder()
+    before = on.weights(model)
+    with pytest.raises(error, match=message):
+        on.module.fit(model, images, recipe, **{"validation": VALIDATION, **options})
+    assert same(on.weights(model), before)
+    assert "epoch" not in capsys.readouterr().out
+
+
+@frameworks
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ([(9, 9, 1)], "shape .*28.*not .*9, 9"),
+        ([(1, 1, 1)], "shape .*28.*not .*1, 1"),  # would broadcast, silently
+        ([(28, 28, 3)], "shape .*28.*not"),
+        ([(28, 28, 1), (28, 28, 1)], "one array, not list"),
+    ],
+)
+def test_a_network_that_makes_no_copies_is_refused(on, outputs, message):
+    with pytest.raises(ValueError, match=message):
+        train(on, on.network((28, 28, 1), *outputs))
+
+
+@frameworks
+def test_a_network_that_does_not_take_the_images_is_refused(on):
+    with pytest.raises(ValueError, match="cannot be trained on these images"):
+        train(on, on.network((14, 14, 1), (28, 28, 1)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "sgd"},
+        {"schedule": "cosine"},
+        {"loss": "mae"},
+        {"precision": "float16"},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"batch_size": 32.0},
+        {"train_images": -1},
+        {"learning_rate": 0},
+        {"learning_rate": float("nan")},
+    ],
+)
+def test_recipes_that_nothing_can_follow(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=name):
+        replace(RECIPE, **change)
+
+
+# --- checkpoints ------------------------------------------------------------------
+
+
+@frameworks
+def test_resumed_training_equals_uninterrupted(on, tmp_path, monkeypatch, capsys):
+    recipe = replace(RECIPE, epochs=3, learning_rate=0.01)
+    paths = [tmp_path / "whole.npz", tmp_path / "new folder" / "parts.npz"]
+    whole = on.noisy()
+    expected = train(on, whole, recipe, seed=3, checkpoint=paths[0])
+
+    def interrupting(count, size, seed, epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return training.batches(count, size, seed, epoch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(on.module, "batches", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            train(on, on.noisy(), recipe, seed=3, checkpoint=paths[1])
+    model = on.noisy()
+    capsys.readouterr()
+    history = train(on, model, recipe, seed=3, checkpoint=paths[1])
+    output = capsys.readouterr().out
+    assert "resuming after epoch 2" in output and "epoch 1/3" not in output
+    assert (history.loss, history.val_loss) == (expected.loss, expected.val_loss)
+    assert len(history.seconds) == 3
+    assert same(on.weights(model), on.weights(whole))
+    # what the files hold: the weights, and Adam's moments and step count
+    ours, theirs = (dict(np.load(path)) for path in paths)
+    assert ours.pop("about") != theirs.pop("about")  # these took other times
+    assert ours.keys() == theirs.keys()
+    assert any(name.startswith("optimizer/") for name in ours)
+    assert same(list(ours.values()), list(theirs.values()))
+
+
+@frameworks
+def test_finished_training_is_not_repeated(on, tmp_path, capsys):
+    path = tmp_path / "run.npz"
+    model = on.autoencoder()
+    history = train(on, model, checkpoint=path)
+    capsys.readouterr()
+    again = on.autoencoder()
+    assert train(on, again, checkpoint=str(path)) == history
+    assert same(on.weights(again), on.weights(model))
+    assert "epoch 1/" not in capsys.readouterr().out
+
+
+@frameworks
+def test_checkpoint_of_another_training_is_ignored(on, tmp_path, capsys):
+    path, recipe = tmp_path / "run.npz", replace(RECIPE, epochs=1)
+    train(on, on.autoencoder(), recipe, checkpoint=path)
+    saved = path.read_bytes()
+    others = {
+        "seed": (on.autoencoder(), recipe, {"seed": 1}),
+        "recipe": (on.autoencoder(), replace(recipe, learning_rate=0.5), {}),
+        "weights": (on.autoencoder(seed=1), recipe, {}),
+        "network": (on.noisy(), recipe, {}),
+        "validation": (on.autoencoder(), recipe, {"validation": 255 - VALIDATION}),
+    }
+    for model, other, options in others.values():
+        path.write_bytes(saved)
+        capsys.readouterr()
+        history = train(on, model, other, checkpoint=path, **options)
+        output = capsys.readouterr().out
+        assert "run.npz is of another training" in output and "epoch 1/1" in output
+        assert len(history.loss) == 1
+
+
+def test_identity_tells_values_shapes_and_types_apart(tmp_path):
+    identities = [
+        (np.arange(6.0), "text"),
+        (np.arange(6.0) + 1, "text"),
+        (np.arange(6.0).reshape(2, 3), "text"),
+        (np.arange(6.0).view(np.int64), "text"),
+        (np.arange(6.0), "other"),
+        (np.arange(6.0), None),
+    ]
+    prints = [Checkpoint(tmp_path / "a", *parts).fingerprint for parts in identities]
+    again = [Checkpoint(tmp_path / "b", *parts).fingerprint for parts in identities]
+    assert prints == again and len(set(prints)) == len(identities)
+
+
+def saved_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint of two epochs on disk."""
+    checkpoint = Checkpoint(path, "a training")
+    state = {"model/0": np.arange(1_000.0), "optimizer/0": np.ones(10)}
+    checkpoint.save(History([0.2, 0.1], [0.3, 0.2], [1.0, 1.0]), state)
+    return checkpoint
+
+
+def test_checkpoint_returns_what_was_saved(tmp_path, capsys):
+    history, state = saved_checkpoint(tmp_path / "a.npz").load()
+    assert history == History([0.2, 0.1], [0.3, 0.2], [1.0, 1.0])
+    assert same(state["model/0"], np.arange(1_000.0)) and len(state) == 2
+    assert "resuming after epoch 2 from a.npz" in capsys.readouterr().out
+
+
+def test_without_a_path_there_is_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = Checkpoint(None, TRAIN)
+    checkpoint.save(History([1.0], [1.0], [1.0]), {"model/0": np.ones(1)})
+    assert checkpoint.load() is None and list(tmp_path.iterdir()) == []
+
+
+def flip(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"not a checkpoint",
+        lambda content: content[:100],
+        lambda content: content[:-1],
+        lambda content: content[: len(content) // 2],
+        lambda content: flip(content, len(content) // 2),
+        lambda content: flip(content, 0),
+        lambda content: flip(content, len(content) - 40),
+    ],
+    ids="empty text start all-but-one half value header directory".split(),
+)
+def test_damaged_checkpoint_is_named(tmp_path, damage):
+    path = tmp_path / "deep.npz"
+    checkpoint = saved_checkpoint(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"deep\.npz is damaged.*delete it"):
+        checkpoint.load()
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        None,
+        "{",
+        "[]",
+        "{}",
+        '{"fingerprint": 1, "history": {"losses": []}}',
+        '{"fingerprint": 1, "history": {"loss": [1], "val_loss": [], "seconds": []}}',
+    ],
+)
+def test_checkpoint_with_other_contents_is_damaged(tmp_path, about):
+    path = tmp_path / "deep.npz"
+    checkpoint = saved_checkpoint(path)
+    fields = {} if about is None else {"about": np.array(about)}
+    np.savez(path, **fields, x=np.ones(1))
+    with pytest.raises(CheckpointError, match=r"deep\.npz is damaged"):
+        checkpoint.load()
+
+
+def test_checkpoint_runs_no_code(tmp_path):
+    path = tmp_path / "deep.npz"
+    checkpoint = saved_checkpoint(path)
+    np.savez(path, about=np.array([print], dtype=object))
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.load()
+
+
+@frameworks
+def test_damaged_checkpoint_stops_fit(on, tmp_path):
+    path = tmp_path / "deep.npz"
+    path.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"deep\.npz"):
+        train(on, on.autoencoder(), checkpoint=path)
+    assert path.read_bytes() == b"damaged"
+
+
+@pytest.mark.parametrize("failing", ["savez", "replace"])
+def test_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch, failing):
+    path = tmp_path / "deep.npz"
+    checkpoint = saved_checkpoint(path)
+    before = path.read_bytes()
+
+    def full_disk(*arguments, **options):
+        if failing == "savez":
+            arguments[0].write(b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np if failing == "savez" else os, failing, full_disk)
+    with pytest.raises(CheckpointError, match=r"deep\.npz cannot be written.*space"):
+        checkpoint.save(History([1.0], [1.0], [1.0]), {"model/0": np.ones(5)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_checkpoint_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    checkpoint = Checkpoint(tmp_path / "file" / "deep.npz", "a training")
+    with pytest.raises(CheckpointError, match=r"deep\.npz cannot be written"):
+        checkpoint.save(History([1.0], [1.0], [1.0]), {"model/0": np.ones(5)})
+
+
+# --- the ONNX boundary ------------------------------------------------------------
+
+
+CODES = {"odd": (4, 4, 2), "point": (1, 1, 64)}
+
+
+def like_torch(keras_models, torch_models) -> None:
+    """Give Keras networks the weights of PyTorch ones, layer by layer."""
+    for theirs, ours in zip(torch_models, keras_models, strict=True):
+        sources = [module for module in theirs if hasattr(module, "weight")]
+        targets = [layer for layer in ours.layers if layer.weights]
+        for source, target in zip(sources, targets, strict=True):
+            # (out, in, h, w), or (in, out, h, w) if transposed → (h, w, …) reversed
+            kernel = source.weight.detach().numpy().transpose(2, 3, 1, 0)
+            target.set_weights([kernel, source.bias.detach().numpy()])
+
+
+@pytest.fixture(scope="module", params=CODES)
+def pair(request):
+    """Networks with the same weights in both frameworks, with what they export to."""
+    torch.manual_seed(0)
+    models = {on: getattr(on, request.param)() for on in (Keras, Torch)}
+    like_torch(models[Keras], models[Torch])
+    exported = {on: on.module.export(*models[on], IMAGES) for on in models}
+    return CODES[request.param], models, exported
+
+
+def infer(model: bytes, name: str, values: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    source, target = BOUNDARY[name]
+    return session.run([target], {source: values})[0]
+
+
+def dims(value: onnx.ValueInfoProto) -> tuple:
+    shape = value.type.tensor_type.shape.dim
+    return tuple(dim.dim_param or dim.dim_value for dim in shape)
+
+
+@frameworks
+def test_names_and_dimensions_at_the_boundary(pair, on):
+    code, _, exported = pair
+    images = ("N", 28, 28)
+    expected = {
+        "encoder": [("images", images), ("code", ("N", *code))],
+        "decoder": [("code", ("N", *code)), ("images", images)],
+    }
+    assert exported[on].models.keys() == expected.keys()
+    for name, content in exported[on].models.items():
+        graph = onnx.load_from_string(content).graph
+        ends = [*graph.input, *graph.output]
+        assert [(end.name, dims(end)) for end in ends] == expected[name]
+        floats = onnx.TensorProto.FLOAT
+        assert all(end.type.tensor_type.elem_type == floats for end in ends)
+
+
+@frameworks
+@pytest.mark.parametrize("count", [1, 7, 500])
+def test_onnx_runtime_agrees_with_the_framework(pair, on, count):
+    code, models, exported = pair
+    images = np.resize(IMAGES, (count, 28, 28))
+    encoder, decoder = models[on]
+    expected = on.last(on.module.predict(encoder, images))
+    ours = infer(exported[on].models["encoder"], "encoder", training.to_float(images))
+    assert ours.shape == (count, *code)
+    assert np.abs(ours - expected).max() <= 1e-5
+    decoded = infer(exported[on].models["decoder"], "decoder", expected)
+    if on is Keras:
+        theirs = decoder.predict(expected, batch_size=100, verbose=0)
+    else:
+        with torch.no_grad():
+            first = np.ascontiguousarray(np.moveaxis(expected, -1, 1))
+            theirs = decoder(torch.from_numpy(first)).numpy()
+    assert decoded.shape == (count, 28, 28)
+    assert np.abs(decoded - theirs.reshape(decoded.shape)).max() <= 1e-5
+
+
+def test_same_weights_same_code_from_both_frameworks(pair):
+    _, _, exported = pair
+    pixels = training.to_float(IMAGES[:20])
+    codes, decoded = [], []
+    for on in (Keras, Torch):
+        models = exported[on].models
+        codes.append(infer(models["encoder"], "encoder", pixels))
+        decoded.append(infer(models["decoder"], "decoder", codes[0]))
+    assert np.ptp(codes[0]) > 0.01 and np.ptp(decoded[0]) > 0.01
+    assert np.abs(codes[0] - codes[1]).max() <= 1e-5
+    assert np.abs(decoded[0] - decoded[1]).max() <= 1e-5
+
+
+@frameworks
+def test_exported_probe_and_parameters(pair, on):
+    code, models, exported = pair
+    ours = exported[on]
+    assert (ours.framework, len(ours.probe)) == (on.name, training.PROBE_IMAGES)
+    assert np.array_equal(ours.probe, IMAGES[: training.PROBE_IMAGES])
+    assert ours.outputs["encoder"].shape == (len(ours.probe), *code)
+    assert ours.outputs["decoder"].shape == ours.probe.shape
+    counts = [on.module.count_parameters(model) for model in models[on]]
+    assert ours.parameters == dict(
+        zip(("total", "encoder", "decoder"), [sum(counts), *counts], strict=True)
+    )
+    assert counts == [sum(w.size for w in on.weights(model)) for model in models[on]]
+
+
+@frameworks
+def test_nothing_of_this_machine_is_in_the_files(pair, on):
+    _, _, exported = pair
+    machine = [str(Path.home()), os.getcwd(), sys.prefix, tempfile.gettempdir()]
+    for content in exported[on].models.values():
+        for trace in [*machine, "site-packages", ".py", "caebook"]:
+            assert len(trace) < 2 or trace.encode() not in content
+        proto = onnx.load_from_string(content)
+        assert not proto.metadata_props and not proto.functions and not proto.doc_string
+        assert not any(n.doc_string or n.metadata_props for n in proto.graph.node)
+
+
+@frameworks
+def test_exporting_changes_no_weight_and_needs_one_image_only(on):
+    encoder, decoder = on.coder()
+    before = on.weights(encoder) + on.weights(decoder)
+    exported = on.module.export(encoder, decoder, IMAGES[:1])
+    assert same(on.weights(encoder) + on.weights(decoder), before)
+    pixels = training.to_float(IMAGES[:7])
+    assert infer(exported.models["encoder"], "encoder", pixels).shape == (7, 7, 7, 2)
+
+
+@frameworks
+def test_classifier_at_the_boundary(on):
+    model = on.classifier()
+    exported = on.module.export_classifier(model, IMAGES)
+    assert list(exported.models) == ["classifier"]
+    graph = onnx.load_from_string(exported.models["classifier"]).graph
+    ends = [(end.name, dims(end)) for end in (*graph.input, *graph.output)]
+    assert ends == [("images", ("N", 28, 28)), ("probabilities", ("N", 10))]
+    logits = on.module.predict(model, IMAGES).astype(float)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    pixels = training.to_float(IMAGES)
+    ours = infer(exported.models["classifier"], "classifier", pixels)
+    assert np.abs(ours - expected).max() <= 1e-5
+    assert np.abs(exported.outputs["classifier"] - expected[:16]).max() <= 1e-5
+    assert exported.parameters == {"total": 7_850, "encoder": None, "decoder": None}
+
+
+PIXELS = (28, 28, 1)
+WRONG_CODERS = {
+    "flat code": ([PIXELS, (16,)], [(16,), PIXELS], "code must have the shape"),
+    "two codes": ([PIXELS, (2, 2, 4), (2, 2, 4)], [(2, 2, 4), PIXELS], "one array"),
+    "other images": ([(14, 14, 1), (2, 2, 4)], [(2, 2, 4), PIXELS], "encoder cannot"),
+    "other code": ([PIXELS, (2, 2, 4)], [(2, 2, 5), PIXELS], "decoder cannot"),
+    "small output": ([PIXELS, (2, 2, 4)], [(2, 2, 4), (15, 15, 1)], "15, 15"),
+    "colours": ([PIXELS, (2, 2, 4)], [(2, 2, 4), (28, 28, 3)], "output must have"),
+    "two outputs": ([PIXELS, (2, 2, 4)], [(2, 2, 4), PIXELS, PIXELS], "one array"),
+}
+
+
+@frameworks
+@pytest.mark.parametrize("case", WRONG_CODERS)
+def test_networks_that_cannot_be_exported(on, case):
+    encoder, decoder, message = WRONG_CODERS[case]
+    with pytest.raises(ValueError, match=message):
+        on.module.export(on.network(*encoder), on.network(*decoder), IMAGES)
+
+
+@frameworks
+def test_classifiers_that_cannot_be_exported(on):
+    for outputs in ([(2, 2, 5)], [(10,), (10,)]):
+        with pytest.raises(ValueError, match="classifier cannot be exported"):
+            on.module.export_classifier(on.network(PIXELS, *outputs), IMAGES)
+    with pytest.raises(TypeError, match="float64"):
+        on.module.export_classifier(on.classifier(), IMAGES / 255)
+
+
+def hand_made(inputs: list[str], nodes: list, initializers=()) -> bytes:
+    """An ONNX model from named float inputs to `y`."""
+
+    def value(name):
+        return onnx.helper.make_tensor_value_info(
+            name, onnx.TensorProto.FLOAT, ["batch", 28, 28]
+        )
+
+    graph = onnx.helper.make_graph(
+        nodes, "graph", [value(name) for name in inputs], [value("y")], initializers
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], doc_string="/secret"
+    )
+    model.ir_version = 10
+    return model.SerializeToString()
+
+
+def test_tidy_renames_and_cleans():
+    node = onnx.helper.make_node("Relu", ["x"], ["y"], doc_string="/home/someone")
+    content = onnx_training.tidy(hand_made(["x"], [node]), "encoder")
+    tidied = onnx.load_from_string(content)
+    (relu,) = tidied.graph.node
+    assert (relu.input[:], relu.output[:]) == (["images"], ["code"])
+    assert dims(tidied.graph.input[0]) == dims(tidied.graph.output[0]) == ("N", 28, 28)
+    assert b"/" not in content
+
+
+@pytest.mark.parametrize(
+    ("inputs", "nodes", "message"),
+    [
+        (["x", "z"], [("Add", ["x", "z"], ["y"])], "one input and one output, not 2"),
+        (["x"], [("Relu", ["x"], ["code"]), ("Relu", ["code"], ["y"])], "'code'"),
+        (["x"], [("Relu", ["elsewhere"], ["y"])], "not valid ONNX"),
+    ],
+)
+def test_tidy_refuses(inputs, nodes, message):
+    content = hand_made(inputs, [onnx.helper.make_node(*node) for node in nodes])
+    with pytest.raises(ValueError, match=message):
+        onnx_training.tidy(content, "encoder")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1.0])
+def test_broken_weights_are_found(value):
+    weights = np.array([0.5, value], np.float32)
+    initializers = [onnx.numpy_helper.from_array(weights, "conv.weight")]
+    relu = onnx.helper.make_node("Relu", ["x"], ["y"])
+    broken = onnx_training.broken_weights(hand_made(["x"], [relu], initializers))
+    assert broken == ([] if value == 1.0 else ["conv.weight"])
