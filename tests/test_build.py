@@ -107,7 +107,8 @@ class Project:
         (project.root / ".gitignore").write_text("/build/\n")
         (project.root / "requirements.lock").write_text("one==1\n")
         (project.root / "_config.yml").write_text(
-            'title: A book\nonly_build_toc_files: true\nexecute: {execute_notebooks: "off"}\n'
+            "title: A book\nonly_build_toc_files: true\n"
+            'execute: {execute_notebooks: "off"}\n'
         )
         (project.root / "book" / "index.md").write_text("# A book\n\nWelcome.\n")
         toc = "format: jb-book\nroot: index\nchapters:\n- file: status\n"
@@ -146,10 +147,10 @@ class Project:
         nbformat.write(notebook, self.path(name))
 
     def start(self, *arguments: str) -> subprocess.Popen:
+        command = "-m caebook.build smoke --cores 2 "
+        command += "--digits glyph-digits --letters glyph-letters"
         return subprocess.Popen(
-            [sys.executable, "-m", "caebook.build", "smoke"]
-            + ["--digits", "glyph-digits", "--letters", "glyph-letters"]
-            + ["--cores", "2", *arguments],
+            [sys.executable, *command.split(), *arguments],
             cwd=self.marks,
             env=self.environment,
             stdout=subprocess.PIPE,
