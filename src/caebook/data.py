@@ -10,43 +10,43 @@ Files are looked for in ``$CAEBOOK_DATA/<name>/``, then in the cache
 public mirrors. EMNIST is one large archive and is only downloaded on request, by
 ``caebook data fetch emnist-letters``.
 
-An IDX file is a short header (type, number and lengths of the axes, big-endian) and
-then the values, row by row. The files are accepted raw or gzipped, whatever their
-names say, and are checked against the sha256 of their *uncompressed* bytes.
+`caebook.idx` reads and checks single files, and `caebook.download` gets them from the
+web; here is which files there are, where they are kept and what they hold.
 
 Everything that can be wrong with the data raises `DataError`, whose message says what
 is wrong, with which file, and what to do. A file gets its final name only when it is
 complete and checked.
 """
 
-import gzip
 import hashlib
 import importlib.metadata
 import json
 import os
-import re
 import shutil
-import struct
 import sys
-import threading
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import filelock
 import numpy as np
 import platformdirs
-import requests
-import urllib3
 from PIL import features
-from tqdm import tqdm
 
 from caebook import glyphs
+from caebook.download import (
+    CONNECT_SECONDS,
+    DownloadError,
+    answering,
+    download_file,
+    writing,
+)
+from caebook.idx import DataError, IdxFile, find_idx, idx_sha256, read_idx
 
 __all__ = [
     "AUTO",
@@ -66,46 +66,14 @@ __all__ = [
 ]
 
 
-class DataError(Exception):
-    """Something is wrong with the data: the message says what, where and what to do."""
-
-
-class DownloadError(DataError):
-    """The network or a server did not deliver; the files that are here are sound."""
-
-
 # --- what there is ----------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class IdxFile:
-    """What one IDX file has to be.
-
-    Attributes
-    ----------
-    name : str
-        Official file name, without ".gz".
-    shape : tuple of int
-        (N, 28, 28) for images, (N,) for labels; values are uint8.
-    sha256 : str or None
-        Of the uncompressed bytes, header included; None where none is published.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    sha256: str | None = None
-
-    @property
-    def header(self) -> bytes:
-        """The header that a uint8 IDX file of this shape starts with."""
-        return _idx_header(self.shape)
 
 
 @dataclass(frozen=True)
 class _Collection:
     """The files of a real data set, and how to read them."""
 
-    files: tuple[IdxFile, IdxFile, IdxFile, IdxFile]
+    files: tuple[IdxFile, ...]  # images, labels; of training, then of testing
     classes: tuple[str, ...]
     first_label: int = 0
     transposed: bool = False
@@ -189,10 +157,6 @@ _EMNIST_ARCHIVE = _Archive(
 
 #: Training images that `Dataset.training_split` holds out for validation.
 VALIDATION = 5_000
-
-_CONNECT_SECONDS = 3.0
-_READ_SECONDS = 30.0
-_BLOCK = 1 << 20  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -379,7 +343,7 @@ def fetch(name: str) -> list[Path]:
     if name in _GLYPHS:
         _load_glyphs(name)
         folder = cache_folder() / name
-        return [folder / file.name for file in _COLLECTIONS["mnist"].files]
+        return [folder / file.name for file in _glyph_files()]
     place = locate(name)
     if place is not None:
         try:
@@ -389,7 +353,7 @@ def fetch(name: str) -> list[Path]:
                 raise
     with _locked(name) as folder:
         unsound = _unsound(name, folder)  # another process may have been here
-        damaged = [path for file in unsound if (path := _find(folder, file))]
+        damaged = [path for file in unsound if (path := find_idx(folder, file))]
         try:
             if unsound and name == "mnist":
                 _fetch_mnist(folder, unsound)
@@ -430,7 +394,8 @@ def verify(name: str) -> dict[Path, str]:
         raise DataError(_absent(name))
     if name in _GLYPHS:
         return _read_glyphs(name).checksums
-    return _read_collection(name, place).checksums
+    remedy = _remedy(name, place)
+    return _read_collection(_COLLECTIONS[name], place, remedy).checksums
 
 
 def locate(name: str) -> Path | None:
@@ -458,14 +423,14 @@ def locate(name: str) -> Path | None:
     files = _COLLECTIONS[name].files
     supplied = _supplied_folder(name)
     if supplied is not None:
-        absent = [file.name for file in files if _find(supplied, file) is None]
+        absent = [file.name for file in files if find_idx(supplied, file) is None]
         if absent:
             raise DataError(
                 f"{supplied}: {', '.join(absent)} missing; put the file there (raw or "
                 f"gzipped), or remove the folder to have {name} looked for elsewhere"
             )
         return supplied
-    if all(_find(cached, file) for file in files):
+    if all(find_idx(cached, file) for file in files):
         return cached
     return None
 
@@ -504,16 +469,16 @@ def read_letters_sample() -> tuple[np.ndarray, np.ndarray] | None:
     folder = _supplied_folder("emnist-letters-sample")
     if folder is None:
         return None
+    stem = "emnist-letters-test-first10000"
     files = (
-        IdxFile("emnist-letters-test-first10000-images-idx3-ubyte", (10_000, 28, 28)),
-        IdxFile("emnist-letters-test-first10000-labels-idx1-ubyte", (10_000,)),
+        IdxFile(f"{stem}-images-idx3-ubyte", (10_000, 28, 28)),
+        IdxFile(f"{stem}-labels-idx1-ubyte", (10_000,)),
     )
-    paths = [_find(folder, file) or folder / f"{file.name}.gz" for file in files]
-    images, labels = (
-        read_idx(path, file) for path, file in zip(paths, files, strict=True)
-    )
-    collection = _COLLECTIONS["emnist-letters"]
-    return _upright(images), _zero_based(labels, paths[1], collection)
+    sample = replace(_COLLECTIONS["emnist-letters"], files=files)
+    images, labels = _read_collection(
+        sample, folder, "replace it with the original file"
+    ).arrays
+    return images, labels
 
 
 def _supplied_folder(name: str) -> Path | None:
@@ -535,127 +500,6 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-# --- IDX files --------------------------------------------------------------------
-
-
-def read_idx(
-    path: Path,
-    expected: IdxFile,
-    *,
-    remedy: str = "replace it with the original file",
-) -> np.ndarray:
-    """Read an IDX file that has to have a certain shape, raw or gzipped.
-
-    Never more is decompressed than the expected size, so neither a wrong header nor
-    a small file that unpacks to gigabytes can fill the memory.
-
-    Parameters
-    ----------
-    path : Path
-        The file; its first bytes tell whether it is gzipped.
-    expected : IdxFile
-        Its shape, and its checksum if one is known.
-    remedy : str
-        What the error message advises.
-
-    Returns
-    -------
-    ndarray of uint8, shape ``expected.shape``
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is damaged, too short, too long, of another
-        shape, or has another checksum.
-    """
-
-    def wrong(what: str) -> DataError:
-        return DataError(f"{path}: {what}; {remedy}")
-
-    try:
-        with path.open("rb") as raw:
-            stream = _decompressed(raw)
-            header = stream.read(len(expected.header))
-            if header != expected.header:
-                raise wrong(_describe_header(header, expected))
-            values = np.empty(expected.shape, np.uint8)
-            filled = _fill(stream, memoryview(values).cast("B"))
-            if filled < values.size:
-                raise wrong(f"truncated: {filled} of {values.size} values")
-            # Asking for one byte more also makes gzip check its own checksum.
-            if stream.read(1):
-                raise wrong(f"holds more than the {values.size} values expected")
-    except FileNotFoundError:
-        raise wrong("missing") from None
-    except EOFError:
-        raise wrong("truncated: its gzip stream breaks off") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise wrong(f"corrupted: its gzip stream is damaged ({error})") from error
-    except OSError as error:
-        raise wrong(f"cannot be read ({error.strerror or error})") from error
-    if expected.sha256 is not None and _sha256(values) != expected.sha256:
-        raise wrong(
-            f"checksum mismatch: sha256 of the uncompressed bytes is "
-            f"{_sha256(values)}, expected {expected.sha256}"
-        )
-    return values
-
-
-def _fill(stream: BinaryIO, buffer: memoryview) -> int:
-    """Fill a buffer from a stream, and return how many bytes there were."""
-    filled = 0
-    while filled < len(buffer):
-        block = stream.read(min(_BLOCK, len(buffer) - filled))
-        if not block:
-            break
-        buffer[filled : filled + len(block)] = block
-        filled += len(block)
-    return filled
-
-
-def _sha256(*arrays: np.ndarray) -> str:
-    """Return the sha256 of arrays written as IDX files, one after the other."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(_idx_header(array.shape))
-        digest.update(array)
-    return digest.hexdigest()
-
-
-def _decompressed(raw: BinaryIO) -> BinaryIO:
-    """Return the stream of uncompressed bytes of a raw or gzipped file."""
-    gzipped = raw.read(2) == b"\x1f\x8b"
-    raw.seek(0)
-    return gzip.GzipFile(fileobj=raw) if gzipped else raw
-
-
-def _idx_header(shape: tuple[int, ...]) -> bytes:
-    """Return the header of an IDX file of uint8 values."""
-    return struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
-
-
-def _describe_header(header: bytes, expected: IdxFile) -> str:
-    """Say what is wrong with a header."""
-    if len(header) < len(expected.header):
-        return f"truncated: only {len(header)} bytes"
-    if header[:4] != expected.header[:4]:
-        return (
-            f"starts with {header[:4].hex(' ')}, which is no IDX file of uint8 with "
-            f"{len(expected.shape)} axes"
-        )
-    sizes = struct.unpack(f">{len(expected.shape)}I", header[4:])
-    return f"holds an array of shape {sizes}, expected {expected.shape}"
-
-
-def _find(folder: Path, file: IdxFile) -> Path | None:
-    """Find a file under the names that it goes by."""
-    for name in (file.name, file.name.replace("-idx", ".idx")):
-        for path in (folder / f"{name}.gz", folder / name):
-            if path.exists():
-                return path
-    return None
-
-
 # --- real data sets ---------------------------------------------------------------
 
 
@@ -668,29 +512,30 @@ class _Contents:
     sha256: str  # of all of them
 
 
-def _read_files(folder: Path, files: tuple[IdxFile, ...], remedy: str) -> _Contents:
+def _read_files(folder: Path, files: Sequence[IdxFile], remedy: str) -> _Contents:
     """Read and check the files of a data set."""
-    paths = [_find(folder, file) or folder / file.name for file in files]
+    paths = [find_idx(folder, file) or folder / file.name for file in files]
     arrays = [
         read_idx(path, file, remedy=remedy)
         for path, file in zip(paths, files, strict=True)
     ]
     # What has a checksum was just found to match it.
     checksums = {
-        path: file.sha256 or _sha256(array)
+        path: file.sha256 or idx_sha256(array)
         for path, file, array in zip(paths, files, arrays, strict=True)
     }
-    return _Contents(arrays, checksums, _sha256(*arrays))
+    return _Contents(arrays, checksums, idx_sha256(*arrays))
 
 
-def _read_collection(name: str, folder: Path) -> _Contents:
-    """Read a real data set: upright images and 0-based labels."""
-    collection = _COLLECTIONS[name]
-    contents = _read_files(folder, collection.files, _remedy(name, folder))
+def _read_collection(collection: _Collection, folder: Path, remedy: str) -> _Contents:
+    """Read real data: upright images and 0-based labels."""
+    contents = _read_files(folder, collection.files, remedy)
     paths, arrays = list(contents.checksums), contents.arrays
-    for images, labels in ((0, 1), (2, 3)):
+    for images in range(0, len(arrays), 2):
+        labels = images + 1
         if collection.transposed:
-            arrays[images] = _upright(arrays[images])
+            # EMNIST's images are stored column by column.
+            arrays[images] = np.ascontiguousarray(arrays[images].transpose(0, 2, 1))
         arrays[labels] = _zero_based(arrays[labels], paths[labels], collection)
     return contents
 
@@ -698,7 +543,7 @@ def _read_collection(name: str, folder: Path) -> _Contents:
 def _load_collection(name: str) -> Dataset:
     """Load a real data set whose files are here."""
     folder = locate(name)
-    contents = _read_collection(name, folder)
+    contents = _read_collection(_COLLECTIONS[name], folder, _remedy(name, folder))
     kept = "in the cache" if folder == cache_folder() / name else "supplied"
     return Dataset(
         name,
@@ -728,11 +573,6 @@ def _absent(name: str) -> str:
     return f"{name} is not here; run `caebook data fetch {name}` to get it"
 
 
-def _upright(images: np.ndarray) -> np.ndarray:
-    """Turn EMNIST's images, which are stored column by column, upright."""
-    return np.ascontiguousarray(images.transpose(0, 2, 1))
-
-
 def _zero_based(labels: np.ndarray, path: Path, collection: _Collection) -> np.ndarray:
     """Check the range of labels, and count them from 0."""
     first, last = collection.first_label, len(collection.classes) - 1
@@ -749,7 +589,7 @@ def _unsound(name: str, folder: Path) -> list[IdxFile]:
     """List the files that are missing from the cache or damaged there."""
     unsound = []
     for file in _COLLECTIONS[name].files:
-        path = _find(folder, file)
+        path = find_idx(folder, file)
         if path is None:
             unsound.append(file)
             continue
@@ -765,18 +605,6 @@ def _unsound(name: str, folder: Path) -> list[IdxFile]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into a `DataError` that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space "
-            "there, or set CAEBOOK_CACHE to a folder that can be written"
-        ) from error
-
-
-@contextmanager
 def _locked(name: str) -> Iterator[Path]:
     """Keep other processes from writing the same data set to the cache.
 
@@ -788,7 +616,7 @@ def _locked(name: str) -> Iterator[Path]:
     cache = cache_folder()
     path = cache / f"{name}.lock"
     lock = filelock.FileLock(path)
-    with _writing(path):
+    with writing(path):
         cache.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
@@ -811,20 +639,20 @@ def _write_synced(path: Path, *parts: bytes | np.ndarray) -> None:
 
 def _fetch_mnist(folder: Path, files: list[IdxFile]) -> None:
     """Download some of MNIST's files into the cache."""
-    mirrors = _answering(_MNIST_MIRRORS, files[0].name + ".gz")
+    mirrors = answering(_MNIST_MIRRORS, files[0].name + ".gz")
     if not mirrors:
         raise DownloadError(
             f"mnist cannot be downloaded: no answer from {' or '.join(_MNIST_MIRRORS)} "
-            f"within {_CONNECT_SECONDS:.0f} s; connect to the network, or put the four "
+            f"within {CONNECT_SECONDS:.0f} s; connect to the network, or put the four "
             "files into $CAEBOOK_DATA/mnist/"
         )
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(exist_ok=True)
     for file in files:
-        target, damaged = folder / f"{file.name}.gz", _find(folder, file)
+        target, damaged = folder / f"{file.name}.gz", find_idx(folder, file)
         # However badly a gzip file packs, it is hardly longer than what is in it.
         limit = len(file.header) + int(np.prod(file.shape)) + 65_536
-        _download(
+        download_file(
             [f"{mirror}{file.name}.gz" for mirror in mirrors],
             target,
             limit,
@@ -837,7 +665,7 @@ def _fetch_mnist(folder: Path, files: list[IdxFile]) -> None:
 def _fetch_emnist(folder: Path) -> None:
     """Download EMNIST's archive into the cache and keep the letters."""
     wanted = _EMNIST_ARCHIVE
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(exist_ok=True)
     archive = folder / "gzip.zip"
     if not archive.exists():
@@ -845,7 +673,7 @@ def _fetch_emnist(folder: Path) -> None:
             f"emnist-letters: downloading {wanted.url}, {wanted.size / 1e6:.0f} MB; "
             "interrupt it whenever you like, it resumes"
         )
-        _download([wanted.url], archive, wanted.size, _check_archive)
+        download_file([wanted.url], archive, wanted.size, _check_archive)
     # Kept until the letters are out, so that a full disk does not cost a download.
     files = _COLLECTIONS["emnist-letters"].files
     try:
@@ -868,10 +696,10 @@ def _extract(
     target = folder / f"{file.name}.gz"
     part = folder / f"{target.name}.part"
     try:
-        with members.open(member) as source, _writing(part), part.open("wb") as copy:
-            shutil.copyfileobj(source, copy, _BLOCK)
+        with members.open(member) as source, writing(part), part.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
         read_idx(part, file)
-        with _writing(target):
+        with writing(target):
             os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
@@ -879,176 +707,13 @@ def _extract(
 
 def _check_archive(path: Path) -> None:
     """Check the md5 of EMNIST's archive."""
-    digest = hashlib.md5(usedforsecurity=False)  # the only one that is published
+    md5 = partial(hashlib.md5, usedforsecurity=False)  # the only one that is published
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    if digest.hexdigest() != _EMNIST_ARCHIVE.md5:
+        found = hashlib.file_digest(file, md5).hexdigest()
+    if found != _EMNIST_ARCHIVE.md5:
         raise DataError(
-            f"checksum mismatch: md5 is {digest.hexdigest()}, expected "
-            f"{_EMNIST_ARCHIVE.md5}"
+            f"checksum mismatch: md5 is {found}, expected {_EMNIST_ARCHIVE.md5}"
         )
-
-
-def _answering(mirrors: tuple[str, ...], file: str) -> list[str]:
-    """Return the mirrors that answer within `_CONNECT_SECONDS` all told.
-
-    A connect time-out alone would not do: it counts for each address of a host, and
-    looking the name up has none. Hence threads, which are left to their fate.
-    """
-    answered = set()
-
-    def ask(mirror: str) -> None:
-        try:
-            requests.head(mirror + file, timeout=_CONNECT_SECONDS).close()
-        except requests.RequestException:
-            return
-        answered.add(mirror)
-
-    threads = [
-        threading.Thread(target=ask, args=(mirror,), daemon=True) for mirror in mirrors
-    ]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + _CONNECT_SECONDS
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return [mirror for mirror in mirrors if mirror in answered]
-
-
-def _download(
-    urls: list[str], target: Path, limit: int, check: Callable[[Path], object]
-) -> None:
-    """Download a file from the first address that delivers a sound one.
-
-    The bytes collect in ``<target>.part``, which a later call continues. `target`
-    itself appears in one step, after `check` has let the file pass.
-
-    Parameters
-    ----------
-    urls : list of str
-        Where the file can be had, in order of preference.
-    target : Path
-        Where it shall be.
-    limit : int
-        Most bytes that it may have.
-    check : callable
-        Raises `DataError` if the file at a path is not the right one.
-
-    Raises
-    ------
-    DownloadError
-        If no address delivered the file; says why for each.
-    DataError
-        If the file cannot be written.
-    """
-    part = target.with_name(target.name + ".part")
-    problems = []
-    for url in urls:
-        # If a continued file turns out wrong, its beginning may be to blame.
-        for resumed in (True, False) if part.exists() else (False,):
-            if not resumed:
-                part.unlink(missing_ok=True)
-            try:
-                _transfer(url, part, limit)
-            except DownloadError as error:
-                problems.append(f"{url}: {error}")
-                break
-            try:
-                check(part)
-            except DataError as error:
-                part.unlink()
-                problems.append(f"{url}: sent a wrong file ({error})")
-                continue
-            with _writing(target):
-                os.replace(part, target)
-            return
-    raise DownloadError(
-        f"{target}: could not be downloaded. {'. '.join(problems)}. Try again later: "
-        "what has arrived is kept and continued"
-    )
-
-
-def _transfer(url: str, part: Path, limit: int) -> None:
-    """Bring `part` up to the whole file at `url`, continuing where it ends."""
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    try:
-        response = requests.get(
-            url,
-            headers=headers,
-            stream=True,
-            timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-        )
-    except requests.RequestException as error:
-        raise DownloadError(f"no connection ({type(error).__name__})") from error
-    with response:
-        if response.status_code == 416:  # nothing after `have`: complete, or not it
-            return
-        if response.status_code not in (200, 206):
-            raise DownloadError(f"HTTP {response.status_code} {response.reason}")
-        start = _range_start(response) if response.status_code == 206 else 0
-        if start not in (0, have):
-            raise DownloadError("sent another range than was asked for")
-        _receive(response, part, start, limit)
-
-
-def _range_start(response: requests.Response) -> int:
-    """Return the first byte's position in a partial answer, -1 if it is not told."""
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(match[1]) if match else -1
-
-
-def _receive(response: requests.Response, part: Path, start: int, limit: int) -> None:
-    """Write an answer's body into `part` from byte `start` on."""
-    length = response.headers.get("Content-Length", "")
-    total = start + int(length) if length.isdecimal() else None
-    received = start
-    try:
-        if total is not None and total > limit:
-            raise DownloadError(f"offers {total} bytes, at most {limit} are expected")
-        with (
-            _writing(part),
-            part.open("r+b" if start else "wb") as file,
-            tqdm(
-                desc=part.name.removesuffix(".part"),
-                initial=start,
-                total=total,
-                unit="B",
-                unit_scale=True,
-            ) as bar,
-        ):
-            file.seek(start)
-            for block in _blocks(response):
-                received += len(block)
-                if received > limit:
-                    raise DownloadError(f"sends more than the {limit} bytes expected")
-                file.write(block)
-                bar.update(len(block))
-            file.flush()
-            os.fsync(file.fileno())
-    except _BrokenOff as error:  # `part` is kept, to be continued
-        known = total or "an unknown number of"
-        raise DownloadError(f"broke off after {received} of {known} bytes") from error
-    except DataError:
-        with suppress(OSError):
-            part.unlink()
-        raise
-
-
-class _BrokenOff(Exception):
-    """A server stopped sending before the end."""
-
-
-def _blocks(response: requests.Response) -> Iterator[bytes]:
-    """Yield an answer's body as it was sent, and tell network errors from others."""
-    try:
-        # requests' own iterator would unpack what the server declares to be gzip.
-        yield from response.raw.stream(_BLOCK, decode_content=False)
-    except (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
-        raise _BrokenOff from error
 
 
 # --- the stand-ins ----------------------------------------------------------------
@@ -1097,10 +762,10 @@ def _read_glyphs(name: str) -> _Contents:
         raise DataError(f"{record}: missing or damaged; {remedy}") from error
     if recipe != _glyph_recipe():
         raise DataError(f"{folder}: drawn by other versions of the software; {remedy}")
-    files = tuple(
-        IdxFile(name, shape, checksums.get(name, "not recorded"))
-        for name, shape in _glyph_files()
-    )
+    files = [
+        replace(file, sha256=checksums.get(file.name, "not recorded"))
+        for file in _glyph_files()
+    ]
     return _read_files(folder, files, remedy)
 
 
@@ -1109,21 +774,21 @@ def _draw_glyphs(name: str, folder: Path) -> None:
     for leftover in folder.parent.glob(f".{name}-*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     staging = folder.with_name(f".{name}-{os.getpid()}")
-    with _writing(folder):
+    with writing(folder):
         staging.mkdir()  # before the work, so that a read-only cache shows at once
     try:
         train, test = _GLYPH_COUNTS
         arrays = glyphs.draw(_GLYPHS[name], 0, train, test, progress=True)
         checksums = {}
-        for (file, shape), array in zip(_glyph_files(), arrays, strict=True):
-            with _writing(folder / file):
-                _write_synced(staging / file, _idx_header(shape), array)
-            checksums[file] = _sha256(array)
+        for file, array in zip(_glyph_files(), arrays, strict=True):
+            with writing(folder / file.name):
+                _write_synced(staging / file.name, file.header, array)
+            checksums[file.name] = idx_sha256(array)
         record = {"recipe": _glyph_recipe(), "sha256": checksums}
-        with _writing(folder / _RECORD):
+        with writing(folder / _RECORD):
             text = json.dumps(record, indent=2) + "\n"
             _write_synced(staging / _RECORD, text.encode())
-        with _writing(folder):
+        with writing(folder):
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(staging, folder)
@@ -1131,13 +796,15 @@ def _draw_glyphs(name: str, folder: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _glyph_files() -> list[tuple[str, tuple[int, ...]]]:
-    """List a stand-in's files, named like MNIST's, and their shapes."""
-    names = [file.name for file in _COLLECTIONS["mnist"].files]
+def _glyph_files() -> list[IdxFile]:
+    """List a stand-in's files: MNIST's names, own lengths, no checksums yet."""
     train, test = _GLYPH_COUNTS
-    side = glyphs.SIDE
-    shapes = [(train, side, side), (train,), (test, side, side), (test,)]
-    return list(zip(names, shapes, strict=True))
+    return [
+        IdxFile(file.name, (count, *file.shape[1:]))
+        for file, count in zip(
+            _COLLECTIONS["mnist"].files, (train, train, test, test), strict=True
+        )
+    ]
 
 
 def _glyph_recipe() -> dict[str, object]:
