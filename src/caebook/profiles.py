@@ -23,7 +23,7 @@ SOURCE_RECIPES = {
 SHORT = {
     "smoke": {"classifier": (2, 1_000), "shallow": (2, 500), "deep": (2, 500)},
     "reader": {
-        "classifier": (2, 20_000),
+        "classifier": (5, 20_000),
         "shallow": (4, 10_000),
         "deep": (4, 10_000),
     },

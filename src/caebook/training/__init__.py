@@ -119,7 +119,7 @@ def batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.n
         yield order[start : start + batch_size]
 
 
-def slices(count: int, size: int = 500) -> list[slice]:
+def slices(count: int, size: int = 100) -> list[slice]:
     """Consecutive parts of at most `size`, which bounds the memory of a pass."""
     return [slice(start, start + size) for start in range(0, count, size)]
 

@@ -82,7 +82,7 @@ def count_parameters(model: keras.Model) -> int:
 
 
 def predict(
-    model: keras.Model, images: np.ndarray, batch_size: int = 500
+    model: keras.Model, images: np.ndarray, batch_size: int = 100
 ) -> np.ndarray:
     """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
     check_images(images)

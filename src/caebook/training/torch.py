@@ -49,7 +49,7 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def predict(model: nn.Module, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
+def predict(model: nn.Module, images: np.ndarray, batch_size: int = 100) -> np.ndarray:
     """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
     check_images(images)
     model.eval()
