@@ -851,7 +851,7 @@ def test_git_version_outside_a_repository(project):
     assert time.monotonic() - start < 5
 
 
-def test_git_version_of_a_checkout(project):
+def test_git_version_of_a_checkout(project, monkeypatch):
     def git(*arguments):
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
         command = ["git", *identity, *arguments]
@@ -865,6 +865,10 @@ def test_git_version_of_a_checkout(project):
     assert len(clean) == 12 and int(clean, 16) >= 0
     (project / "file").write_text("two")
     assert runs.git_version() == f"{clean}-dirty"
+    # a folder in someone else's repository is no checkout of this project
+    (project / "inside").mkdir()
+    monkeypatch.setenv("CAEBOOK_ROOT", str(project / "inside"))
+    assert runs.git_version() is None
 
 
 def test_git_version_without_git(project, monkeypatch):
