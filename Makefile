@@ -51,9 +51,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import platform, sys; v = sys.version_info[:2]; m = (platform.system(), platform.machine()); \
 	  (3, 11) <= v <= (3, 13) or sys.exit(f"Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 …"); \
 	  m in {("Linux", "x86_64"), ("Linux", "aarch64"), ("Darwin", "arm64")} or sys.exit(f"There is no TensorFlow or PyTorch for {m[0]} on {m[1]}: use 64-bit Linux, macOS on Apple silicon, or Binder.")'
-	@echo "Setting up the environment in $(VENV) (once; about 1.5 GB)"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps --retries 1 --timeout 20 --extra-index-url $(TORCH_CPU) $(TORCH)
-	$(BIN)/python -m pip install --quiet -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@test -x $(BIN)/python || { echo "Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing PyTorch"
+	@$(BIN)/python -m pip install --no-deps --retries 1 --timeout 20 --extra-index-url $(TORCH_CPU) $(TORCH)
+	@echo "Installing everything else (a minute or two)"
+	@$(BIN)/python -m pip install --quiet -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $(READY)

@@ -44,9 +44,10 @@ JOB_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
-# TensorFlow's C++ log lines, which it prints before any setting can silence them.
+# TensorFlow's C++ log lines, which it prints before any setting can silence them. They
+# may begin in the middle of a line of Python's own.
 _LOG_LINE = re.compile(
-    r"^(WARNING: All log messages before absl|[IWE]0000 ).*\n?", re.M
+    r"(WARNING: All log messages before absl|[IWE]0000 00:00:\d+\.\d+ )[^\n]*\n?"
 )
 
 
@@ -419,8 +420,7 @@ def measured_line(stamp: dict) -> str:
     seconds, memory = stamp["seconds"], stamp["peak_memory_mb"] / 1000
     minutes = f"{seconds / 60:.1f} minutes" if seconds >= 100 else f"{seconds:.0f} s"
     return (
-        f"*Computed in {minutes} on one core with at most {memory:.1f} GB of memory: "
-        f"profile `{stamp['profile']}`, digits `{stamp['digits']}`.*"
+        f"*Computed in {minutes} on one core, with at most {memory:.1f} GB of memory.*"
     )
 
 
