@@ -271,7 +271,7 @@ def test_injected_parameters_stay_off_the_page(built):
     assert injected.metadata.tags == ["injected-parameters"]
     page = project.page("03_apart")
     assert "runs_dir" not in page and str(project.root) not in page
-    assert "Old prose." in page and "on one core with at most" in page
+    assert "Old prose." in page and "on one core, with at most" in page
 
 
 def test_first_build_leaves_the_checkout_clean(built):
