@@ -317,9 +317,7 @@ def _run_cells(
     logger.propagate = False
     logger.handlers = [progress]
     # The reader's own IPython start-up files must not decide what a page says.
-    private = {"IPYTHONDIR": "ipython", "JUPYTER_RUNTIME_DIR": "jupyter"}
-    os.environ.update(JOB_ENVIRONMENT)
-    os.environ.update({key: str(output.parent / private[key]) for key in private})
+    os.environ.update(JOB_ENVIRONMENT, IPYTHONDIR=str(output.parent / "ipython"))
     try:
         executed = papermill.execute_notebook(
             # relative, because papermill takes braces in a path for parameters
