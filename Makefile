@@ -57,4 +57,6 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Installing everything else (a minute or two)"
 	@$(BIN)/python -m pip install --quiet -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps -e .
+	@# Only a CUDA build of PyTorch brings Triton, which crashes beside TensorFlow.
+	@! $(BIN)/python -c 'import triton' 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes triton
 	@touch $(READY)

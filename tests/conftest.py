@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,11 @@ from caebook.profiles import root
 def smoke_book() -> Path:
     """Folder of the book built under the smoke profile; built now if it is not yet."""
     command = [sys.executable, "-m", "caebook.build", "smoke"]
-    result = subprocess.run(command, cwd=root(), capture_output=True, text=True)
+    # Kernels that believe to be under test leave what libraries print uncaptured.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    result = subprocess.run(
+        command, cwd=root(), env=environment, capture_output=True, text=True
+    )
     if result.returncode:
         output = result.stdout + result.stderr
         pytest.fail(f"the smoke book does not build:\n{output[-5000:]}")

@@ -24,8 +24,8 @@ SHORT = {
     "smoke": {"classifier": (2, 1_000), "shallow": (2, 500), "deep": (2, 500)},
     "reader": {
         "classifier": (5, 20_000),
-        "shallow": (4, 10_000),
-        "deep": (4, 10_000),
+        "shallow": (3, 10_000),
+        "deep": (3, 10_000),
     },
 }
 SMOKE_TEST_IMAGES = 500

@@ -164,11 +164,11 @@ def make_site(build: Build) -> None:
             [script, "build", source, "--path-output", output, *STRICT],
             capture_output=True,
             text=True,
-            env={**os.environ, "NO_COLOR": "1"},
         )
         html = output / "_build" / "html"
         if result.returncode or not (html / "index.html").is_file():
             log = (result.stdout + result.stderr).replace(f"{source}/", "")
+            log = re.sub(r"\x1b\[[0-9;]*m", "", log)  # it colours even when told not to
             raise BuildError(f"the site does not build cleanly:\n{log[-6000:]}")
         aside = Path(temporary) / "old"
         if (folder / "html").exists():
