@@ -378,7 +378,7 @@ def difference(
     error = pair[1] - pair[0]
     end = limit or float(np.abs(error).max()) or 1.0
     columns = min(len(error), 10)
-    return _grid(error, columns, "RdBu_r", Normalize(-end, end), "test − reference")
+    return _grid(error, columns, "RdBu_r", Normalize(-end, end), "copy − original")
 
 
 def shapes(
