@@ -248,8 +248,6 @@ def _open(model: bytes, what: str) -> onnxruntime.InferenceSession:
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
     options.log_severity_level = 3
-    # The arena keeps what the largest batch needed for as long as the run is in use.
-    options.enable_cpu_mem_arena = False
     try:
         return onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
