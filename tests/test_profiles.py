@@ -79,6 +79,14 @@ def test_source_recipes_are_what_the_sources_say():
         )
 
 
+def test_recipes_of_the_other_sources():
+    recipes = profiles.SOURCE_RECIPES
+    assert recipes["dcnn"] == Recipe(loss="mse", epochs=30, batch_size=128)
+    assert recipes["transposed"] == Recipe(loss="mse", epochs=30, batch_size=20)
+    assert recipes["wide-kernel"] == Recipe(loss="mse", epochs=30, batch_size=128)
+    assert recipes["code16"] == Recipe(loss="bce", epochs=20, batch_size=32)
+
+
 @pytest.mark.parametrize("system", profiles.SOURCE_RECIPES)
 def test_full_is_the_source_recipe_and_the_others_only_shorten_it(system):
     source = profiles.SOURCE_RECIPES[system]
@@ -113,6 +121,8 @@ def test_variants_tests_and_checkpoints_by_profile(tmp_path):
         for profile in profiles.PROFILES
     )
     assert [s.variant for s in (smoke, reader, full)] == ["short", "short", "source"]
+    changed = [s.variant_of("nearest") for s in (smoke, reader, full)]
+    assert changed == ["nearest+short", "nearest+short", "nearest"]
     assert [s.test_images for s in (smoke, reader, full)] == [500, 10_000, 10_000]
     assert smoke.checkpoint("deep") is reader.checkpoint("deep") is None
     # outside the folder of runs, which the engine empties

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from caebook import metrics, profiles, runs
 from caebook.data import Dataset
-from caebook.profiles import Settings
+from caebook.profiles import SOURCE_RECIPES, Settings
 from caebook.runs import Run, RunError
 from caebook.training import Exported, History, Recipe, to_float
 
@@ -525,9 +525,35 @@ def test_which_run_is_loaded(project, capsys, profile, there, found):
     assert ("for want of" in line) == (variant == "short")
 
 
+def test_brief_training_of_a_variant_stands_in_for_it(settings, capsys):
+    def load(variant):
+        return runs.load("deep", "keras", "glyph-digits", variant, settings=settings)
+
+    save(settings, variant="nearest+short")
+    capsys.readouterr()
+    assert load("nearest").record["variant"] == "nearest+short"
+    assert "for want of a fully trained one" in capsys.readouterr().out
+    save(settings, variant="nearest")
+    assert load("nearest").record["variant"] == "nearest"
+    assert load("nearest+short").record["variant"] == "nearest+short"
+
+
+def test_what_a_claim_is_weighed_by(project, settings):
+    run = save(settings)
+    assert run.trained == "2 epochs of 1,000 images, this build"
+    assert not run.comparable
+    source = asdict(SOURCE_RECIPES["deep"])
+    as_the_source = dict(run.record, dataset="mnist", recipe=source)
+    reference = Run(project / "reference" / run.name, as_the_source)
+    assert reference.trained == "50 epochs of 60,000 images, reference"
+    assert reference.comparable
+    assert not Run(run.folder, dict(as_the_source, dataset="glyph-digits")).comparable
+    assert not Run(run.folder, dict(as_the_source, system="ours")).comparable
+
+
 def test_asked_for_short_or_another_variant_nothing_stands_in(settings):
     save(settings, variant="source")
-    for variant in ("short", "nearest"):
+    for variant in ("short", "nearest", "nearest+short"):
         with pytest.raises(RunError, match=variant):
             runs.load("deep", "keras", "glyph-digits", variant, settings=settings)
     save(settings, variant="short")

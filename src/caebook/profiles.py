@@ -17,15 +17,34 @@ SOURCE_RECIPES = {
     "classifier": Recipe(loss="crossentropy", epochs=10),
     "shallow": Recipe(loss="bce", epochs=50),
     "deep": Recipe(loss="bce", epochs=50),
+    "dcnn": Recipe(loss="mse", epochs=30),
+    "transposed": Recipe(loss="mse", epochs=30, batch_size=20),
+    "wide-kernel": Recipe(loss="mse", epochs=30),  # epochs, batch and rate are ours
+    "code16": Recipe(loss="bce", epochs=20, batch_size=32),
+    "ladder": Recipe(loss="bce", epochs=20),  # the experiment on depth is ours
 }
 
 # (epochs, training images) of the brief live training, chosen to fit the time budgets.
 SHORT = {
-    "smoke": {"classifier": (2, 1_000), "shallow": (2, 500), "deep": (2, 500)},
+    "smoke": {
+        "classifier": (2, 1_000),
+        "shallow": (2, 500),
+        "deep": (2, 500),
+        "dcnn": (2, 500),
+        "transposed": (2, 500),
+        "wide-kernel": (2, 500),
+        "code16": (2, 500),
+        "ladder": (2, 300),
+    },
     "reader": {
         "classifier": (5, 20_000),
         "shallow": (3, 10_000),
         "deep": (3, 10_000),
+        "dcnn": (3, 6_000),
+        "transposed": (5, 10_000),
+        "wide-kernel": (4, 10_000),
+        "code16": (4, 10_000),
+        "ladder": (2, 5_000),
     },
 }
 SMOKE_TEST_IMAGES = 500
@@ -49,6 +68,15 @@ class Settings:
     def variant(self) -> str:
         """Variant of the runs that this profile trains: ``source`` or ``short``."""
         return "source" if self.profile == "full" else "short"
+
+    def variant_of(self, change: str) -> str:
+        """Variant of the runs of a changed network: ``nearest`` or ``nearest+short``.
+
+        Parameters
+        ----------
+        change : what differs from the source's network or data, in lower-case words
+        """
+        return change if self.profile == "full" else f"{change}+short"
 
     @property
     def test_images(self) -> int:

@@ -26,7 +26,7 @@ import onnxruntime
 
 from caebook import metrics
 from caebook.data import Dataset
-from caebook.profiles import Settings, root
+from caebook.profiles import SOURCE_RECIPES, Settings, root
 from caebook.training import (
     BOUNDARY,
     Exported,
@@ -147,6 +147,24 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def trained(self) -> str:
+        """How long it was trained, and whether here: what a claim is weighed by."""
+        recipe = self.record["recipe"]
+        where = "reference" if self.folder.parent.name == "reference" else "this build"
+        epochs = f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] != 1)}"
+        return f"{epochs} of {recipe['train_images']:,} images, {where}"
+
+    @property
+    def comparable(self) -> bool:
+        """Whether it was trained and tested as its source was: recipe and MNIST."""
+        recipe = SOURCE_RECIPES.get(self.record["system"])
+        return (
+            recipe is not None
+            and self.record["recipe"] == asdict(recipe)
+            and self.record["dataset"] == "mnist"
+        )
 
     def row(self) -> dict[str, object]:
         """What a table says about the run: its network, its code and its test scores.
@@ -544,8 +562,9 @@ def load(
     """The best recorded run there is, and a line that says which.
 
     Under ``reader``, ``reference/`` comes before this build; under ``full``, this build
-    before ``reference/``; under ``smoke``, this build alone counts. Where no ``source``
-    run exists yet, ``short`` stands in.
+    before ``reference/``; under ``smoke``, this build alone counts. Where no run of the
+    variant exists yet, its brief training stands in: ``short`` for ``source``,
+    ``nearest+short`` for ``nearest``.
 
     Raises
     ------
@@ -558,7 +577,9 @@ def load(
         "full": [settings.runs_dir, reference],
         "smoke": [settings.runs_dir],
     }[settings.profile]
-    variants = [variant, "short"] if variant == "source" else [variant]
+    variants = [variant]
+    if variant.split("+")[-1] != "short":
+        variants.append("short" if variant == "source" else f"{variant}+short")
     for wanted in variants:
         name = run_id(system, framework, dataset, wanted, seed)
         for folder in folders:
@@ -577,7 +598,8 @@ def load(
 
 def _chapter_that_writes(system: str, framework: str, variant: str) -> str:
     """The notebook that declares to write such a run, for an error message."""
-    suffix = "" if variant in ("source", "short") else f"+{variant}"
+    change = "" if variant in ("source", "short") else f"+{variant}"
+    suffix = change.removesuffix("+short")
     for path in sorted((root() / "notebooks").glob("*.ipynb")):
         try:
             notebook = json.loads(path.read_text(encoding="utf-8"))
