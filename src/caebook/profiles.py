@@ -21,7 +21,9 @@ SOURCE_RECIPES = {
     "transposed": Recipe(loss="mse", epochs=30, batch_size=20),
     "wide-kernel": Recipe(loss="mse", epochs=30),  # epochs, batch and rate are ours
     "code16": Recipe(loss="bce", epochs=20, batch_size=32),
-    "ladder": Recipe(loss="bce", epochs=20),  # the experiment on depth is ours
+    "ladder": Recipe(
+        loss="bce", epochs=10, batch_size=32
+    ),  # the experiment on depth is ours
 }
 
 # (epochs, training images) of the brief live training, chosen to fit the time budgets.
