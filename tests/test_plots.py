@@ -45,6 +45,8 @@ LOSSES = {
     "PyTorch": [0.29, 0.11, 0.07],
     "PyTorch, validation": [0.28, 0.12, 0.09],
 }
+CODES = np.array([6272, 784, 3136, 1568])
+MANY = [f"{codec} {n}" for n in range(5) for codec in ("JPEG", "Keras", "PyTorch")]
 EXAMPLES = {
     "strip": lambda: plots.strip(
         {"original": noise(10, 28, 28), "PyTorch": noise(10, 28, 28) / 255},
@@ -55,6 +57,18 @@ EXAMPLES = {
         LOSSES, "epoch", "BCE (nats)", reference={"perfect copy": 0.058}
     ),
     "curves, log": lambda: plots.curves(LOSSES, "epoch", "BCE", log=True),
+    "points": lambda: plots.points(
+        {"d1": (CODES, 9 / CODES, 8 / CODES, 12 / CODES), "d2": (CODES, 5 / CODES)},
+        "numbers in the code",
+        "test MSE",
+        log_x=True,
+        log_y=True,
+    ),
+    "points, many": lambda: plots.points(
+        {name: ([60, 0, 15], [n, n + 2, n + 1]) for n, name in enumerate(MANY)},
+        "bytes per image",
+        "PSNR, dB",
+    ),
     "histogram": lambda: plots.histogram({"Keras": noise(900)}, "grey level"),
     "feature maps": lambda: plots.feature_maps(noise(14, 14, 32) / 255),
     "difference": lambda: plots.difference(noise(10, 9, 9), noise(10, 9, 9)[::-1]),
@@ -289,6 +303,74 @@ def test_a_logarithmic_axis_has_plain_numbers():
 def test_curves_refuse(series, options, message):
     with pytest.raises(ValueError, match=message):
         plots.curves(series, "x", "y", **options)
+
+
+def test_points_are_joined_in_the_order_of_x_with_their_error_bars():
+    series = {"measured": ([3, 1, 2], [30, 10, 20], [29, 8, 17], [34, 15, 26])}
+    bars = plots.points(series, "x", "y").axes[0].containers[0]
+    line, _, (drawn,) = bars.lines
+    np.testing.assert_array_equal(line.get_xydata(), [[1, 10], [2, 20], [3, 30]])
+    np.testing.assert_allclose(
+        [bar[:, 1] for bar in drawn.get_segments()], [[8, 15], [17, 26], [29, 34]]
+    )
+    assert line.get_linestyle() == "-"
+
+
+def test_points_may_stay_unconnected_and_without_error_bars():
+    figure = plots.points({"a": ([1, 2], [3, 4])}, "x", "y", connect=False)
+    bars = figure.axes[0].containers[0]
+    assert bars.lines[0].get_linestyle() == "None"
+    assert not bars.has_yerr
+
+
+def test_ticks_stand_at_the_values_of_x_if_they_fit():
+    def ticks(x: list[float]) -> set[str]:
+        figure = plots.points({"a": (x, x)}, "x", "y", log_x=True)
+        assert figure.axes[0].get_xscale() == "log"
+        return {text.get_text() for text in drawn_texts(figure)}
+
+    assert {"196", "784", "6,272"} <= ticks([196, 784, 6272])
+    crowded = ticks([196, 784, 790, 6272])
+    assert "784" not in crowded and {"200", "1,000", "5,000"} <= crowded
+    assert "784" in ticks([784])
+
+
+def test_a_long_legend_leaves_the_axes_their_height():
+    def height(names: list[str]) -> float:
+        series = {name: ([0, 1], [0, 1]) for name in names}
+        figure = plots.points(series, "x", "y")
+        pixels(figure)
+        return figure.axes[0].get_window_extent().height
+
+    assert height(MANY) > 0.8 * height(MANY[:2])
+
+
+def test_many_series_differ_without_their_colours():
+    figure = plots.points({name: ([0], [0]) for name in MANY}, "x", "y")
+    drawn = [bars.lines[0] for bars in figure.axes[0].containers]
+    assert len({(line.get_marker(), line.get_linestyle()) for line in drawn}) == 15
+
+
+@pytest.mark.parametrize(
+    ("series", "options", "message"),
+    [
+        ({}, {}, "no series"),
+        ({"a": ([1],)}, {}, "'a' has 1 rows"),
+        ({"a": ([1], [1], [1])}, {}, "'a' has 3 rows"),
+        ({"a": ([], [])}, {}, "x of 'a'"),
+        ({"a": ([1, 2], [1])}, {}, r"y of 'a' has shape \(1,\)"),
+        ({"a": ([[1]], [[1]])}, {}, "x of 'a'"),
+        ({"a": ([1], [np.nan])}, {}, "y of 'a' holds NaN"),
+        ({"a": ([0], [1])}, {"log_x": True}, "x of 'a' reaches 0.*log_x=False"),
+        ({"a": ([0], [0])}, {"log_y": True}, "y of 'a' reaches 0.*log_y=False"),
+        ({"a": ([1], [1], [-1], [2])}, {"log_y": True}, "low of 'a' reaches -1"),
+        ({"a": ([1], [5], [1], [2])}, {}, "'a'.*outside"),
+        ({"a": ([1], [5], [6], [7])}, {}, "'a'.*outside"),
+    ],
+)
+def test_points_refuse(series, options, message):
+    with pytest.raises(ValueError, match=message):
+        plots.points(series, "x", "y", **options)
 
 
 def test_histograms_count_every_value_in_common_bins():

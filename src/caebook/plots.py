@@ -16,7 +16,14 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.patches import Polygon, Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from caebook.metrics import to_uint8
 
@@ -28,6 +35,7 @@ __all__ = [
     "difference",
     "feature_maps",
     "histogram",
+    "points",
     "shapes",
     "strip",
 ]
@@ -242,6 +250,74 @@ def curves(
     return figure
 
 
+def points(
+    series: Mapping[str, tuple[np.ndarray, ...]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    connect: bool = True,
+) -> Figure:
+    """Draw measurements against what was varied, with error bars where given.
+
+    Parameters
+    ----------
+    series
+        Label → ``(x, y)`` or ``(x, y, low, high)``, each ``(n,)`` and finite. Error
+        bars reach from `low` to `high`, on the scale of `y`. A label that names Keras
+        or PyTorch gets that framework's colour.
+    xlabel, ylabel
+        What was varied and what was measured, each with its unit.
+    log_x, log_y
+        Logarithmic axes. A few well-spaced values of x become the ticks themselves.
+    connect
+        Join the points of a series by lines, in the order of x.
+
+    Returns
+    -------
+    Figure
+        As much higher than others as a long legend needs.
+
+    Raises
+    ------
+    ValueError
+        If there is no series, one is not two or four equally long rows of finite
+        numbers, a value lies outside its error bar, or a logarithmic axis would have
+        to show a value that is not positive.
+    """
+    if not series:
+        raise ValueError("points: no series to draw")
+    values = {
+        label: _check_points(label, given, log_x, log_y)
+        for label, given in series.items()
+    }
+    figure = Figure()
+    axes = figure.add_subplot()
+    for style, (label, given) in zip(_styles(values), values.items(), strict=True):
+        x, y, *bounds = (row[np.argsort(given[0], kind="stable")] for row in given)
+        axes.errorbar(
+            x,
+            y,
+            yerr=[y - bounds[0], bounds[1] - y] if bounds else None,
+            label=label,
+            color=style.color,
+            linestyle=style.dashes if connect else "none",
+            marker=style.marker,
+            markerfacecolor="white" if style.hollow else style.color,
+            capsize=3,
+            elinewidth=1.2,
+        )
+    if log_x:
+        _set_log_scale(axes, "x")
+        _set_ticks_at(axes, np.unique(np.concatenate([g[0] for g in values.values()])))
+    if log_y:
+        _set_log_scale(axes, "y")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    _add_legend(figure, axes)
+    return figure
+
+
 def histogram(
     series: Mapping[str, np.ndarray],
     xlabel: str,
@@ -447,15 +523,50 @@ def _check_series(series: Mapping[str, np.ndarray], what: str) -> None:
             )
 
 
+def _check_points(
+    label: str, given: tuple[np.ndarray, ...], log_x: bool, log_y: bool
+) -> list[np.ndarray]:
+    """The rows of a series of `points` as floats: x and y, or those and two bounds."""
+    rows = [np.asarray(row, float) for row in given]
+    if len(rows) not in (2, 4):
+        raise ValueError(
+            f"points: {label!r} has {len(rows)} rows; (x, y) or (x, y, low, high) are "
+            "needed"
+        )
+    names = ("x", "y", "low", "high")[: len(rows)]
+    for name, row in zip(names, rows, strict=True):
+        if row.ndim != 1 or len(row) == 0 or len(row) != len(rows[0]):
+            raise ValueError(
+                f"points: {name} of {label!r} has shape {row.shape}; as many numbers "
+                f"as x (shape {rows[0].shape}), at least one, are needed"
+            )
+        if not np.isfinite(row).all():
+            raise ValueError(f"points: {name} of {label!r} holds NaN or infinite ones")
+        if (log_x if name == "x" else log_y) and row.min() <= 0:
+            axis = "log_x" if name == "x" else "log_y"
+            raise ValueError(
+                f"points: {name} of {label!r} reaches {row.min():.4g}; a logarithmic "
+                f"axis shows positive values only: use {axis}=False"
+            )
+    if len(rows) == 4:
+        _, y, low, high = rows
+        if not ((low <= y) & (y <= high)).all():
+            raise ValueError(
+                f"points: {label!r} has a value outside its error bar; low and high "
+                "are its ends, not their distances from y"
+            )
+    return rows
+
+
 # --- how a series looks -------------------------------------------------------------
 
 
 DASHES = ("-", "--", "-.", ":")
 # Part of a label → colours and markers of its subjects, in order.
 FAMILIES = {
-    "keras": ((KERAS,), "o^v<"),
-    "torch": ((TORCH,), "sDPX"),
-    "": (OTHERS, "^DvPX"),
+    "keras": ((KERAS,), "o^h<p"),
+    "torch": ((TORCH,), "sD*Xd"),
+    "": (OTHERS, "^DvPX<>8"),
 }
 
 
@@ -488,37 +599,49 @@ def _styles(labels: Iterable[str]) -> list[_Style]:
             _Style(
                 colors[index % len(colors)],
                 markers[index % len(markers)],
-                DASHES[(2 * index if name else 0) % len(DASHES) + validation],
+                DASHES[2 * (index if name else index // len(markers)) % 4 + validation],
                 hollow=validation,
             )
         )
     return chosen
 
 
-def _set_log_scale(axes: matplotlib.axes.Axes) -> None:
-    """Make the vertical axis logarithmic, with plain numbers (0.05) on its ticks."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(plain)
+def _set_log_scale(axes: matplotlib.axes.Axes, which: str = "y") -> None:
+    """Make an axis logarithmic, with plain numbers (0.05) on its ticks."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    plain = FuncFormatter(lambda value, _: f"{value:,.6g}")
+    axis.set_major_formatter(plain)
     if high < 50 * low:  # few powers of ten in sight: number some of the rest too
         between = (2, 3, 4, 6, 8) if high < 10 * low else (2, 5)
-        axes.yaxis.set_minor_locator(LogLocator(subs=between))
-        axes.yaxis.set_minor_formatter(plain)
+        axis.set_minor_locator(LogLocator(subs=between))
+        axis.set_minor_formatter(plain)
     else:
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _set_ticks_at(axes: matplotlib.axes.Axes, values: np.ndarray) -> None:
+    """Put the ticks of a logarithmic x axis at these rising values, if they fit."""
+    span = np.log(values[-1] / values[0])
+    if span == 0 or np.diff(np.log(values)).min() > 0.14 * span:
+        axes.xaxis.set_major_locator(FixedLocator(values))
+        axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _add_legend(figure: Figure, axes: matplotlib.axes.Axes) -> None:
-    """Put the legend above the axes, in two columns if they fit the width."""
+    """Put the legend above the axes, in columns; a long one makes the figure higher."""
     handles, labels = axes.get_legend_handles_labels()
     widest = max(_text_width(figure, label, 9) for label in labels)
-    fits = 2 * (widest + 0.5 * DPI) < WIDTH * DPI
+    fit = int(WIDTH * DPI / (widest + 0.5 * DPI))
+    columns = max(1, min(fit, len(labels), 3 if len(labels) > 6 else 2))
+    rows = -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.18 * max(0, rows - 3))
     figure.legend(
         handles,
         labels,
         loc="outside upper left",
-        ncols=2 if fits and len(labels) > 1 else 1,
+        ncols=columns,
         handlelength=2.8,  # long enough for dashes to show
     )
 
