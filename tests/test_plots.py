@@ -323,6 +323,13 @@ def test_points_may_stay_unconnected_and_without_error_bars():
     assert not bars.has_yerr
 
 
+def test_points_are_compared_with_a_reference():
+    figure = plots.points({"a": ([1], [3])}, "x", "y", reference={"none": 2})
+    assert set(lines(figure)["none"].get_ydata()) == {2}
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(legend) == ["a", "none"]
+
+
 def test_ticks_stand_at_the_values_of_x_if_they_fit():
     def ticks(x: list[float]) -> set[str]:
         figure = plots.points({"a": (x, x)}, "x", "y", log_x=True)
@@ -364,6 +371,8 @@ def test_many_series_differ_without_their_colours():
         ({"a": ([0], [1])}, {"log_x": True}, "x of 'a' reaches 0.*log_x=False"),
         ({"a": ([0], [0])}, {"log_y": True}, "y of 'a' reaches 0.*log_y=False"),
         ({"a": ([1], [1], [-1], [2])}, {"log_y": True}, "low of 'a' reaches -1"),
+        ({"a": ([1], [1])}, {"reference": {"r": np.inf}}, "y of 'r' holds"),
+        ({"a": ([1], [1])}, {"reference": {"r": 0}, "log_y": True}, "'r' reaches 0"),
         ({"a": ([1], [5], [1], [2])}, {}, "'a'.*outside"),
         ({"a": ([1], [5], [6], [7])}, {}, "'a'.*outside"),
     ],

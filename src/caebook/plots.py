@@ -235,10 +235,7 @@ def curves(
             markerfacecolor="white" if style.hollow else style.color,
             markevery=max(1, len(given) // 10),
         )
-    dashes = ((0, (1, 1)), (0, (6, 2)), (0, (4, 1, 1, 1)))
-    for index, (label, level) in enumerate(levels.items()):
-        line = dashes[index % len(dashes)]
-        axes.axhline(level, label=label, color="#666666", linestyle=line, linewidth=1.2)
+    _draw_levels(axes, levels)
     longest = max(len(given) for given in values.values())
     margin = max(0.5, longest / 40)
     axes.set_xlim(1 - margin, longest + margin)
@@ -258,6 +255,7 @@ def points(
     log_x: bool = False,
     log_y: bool = False,
     connect: bool = True,
+    reference: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draw measurements against what was varied, with error bars where given.
 
@@ -273,6 +271,8 @@ def points(
         Logarithmic axes. A few well-spaced values of x become the ticks themselves.
     connect
         Join the points of a series by lines, in the order of x.
+    reference
+        Label → value of y to compare with, each a horizontal grey line.
 
     Returns
     -------
@@ -292,6 +292,9 @@ def points(
         label: _check_points(label, given, log_x, log_y)
         for label, given in series.items()
     }
+    levels = dict(reference or {})
+    for label, level in levels.items():
+        _check_points(label, ([1], [level]), False, log_y)
     figure = Figure()
     axes = figure.add_subplot()
     for style, (label, given) in zip(_styles(values), values.items(), strict=True):
@@ -308,6 +311,7 @@ def points(
             capsize=3,
             elinewidth=1.2,
         )
+    _draw_levels(axes, levels)
     if log_x:
         _set_log_scale(axes, "x")
         _set_ticks_at(axes, np.unique(np.concatenate([g[0] for g in values.values()])))
@@ -604,6 +608,14 @@ def _styles(labels: Iterable[str]) -> list[_Style]:
             )
         )
     return chosen
+
+
+def _draw_levels(axes: matplotlib.axes.Axes, levels: Mapping[str, float]) -> None:
+    """Draw values to compare with, as horizontal grey lines."""
+    dashes = ((0, (1, 1)), (0, (6, 2)), (0, (4, 1, 1, 1)))
+    for index, (label, level) in enumerate(levels.items()):
+        line = dashes[index % len(dashes)]
+        axes.axhline(level, label=label, color="#666666", linestyle=line, linewidth=1.2)
 
 
 def _set_log_scale(axes: matplotlib.axes.Axes, which: str = "y") -> None:
