@@ -563,6 +563,42 @@ def test_asked_for_short_or_another_variant_nothing_stands_in(settings):
         runs.load("deep", "keras", "glyph-digits", seed=1, settings=settings)
 
 
+@pytest.mark.parametrize(
+    ("profile", "there", "found"),
+    [
+        ("reader", "reference build", "reference"),
+        ("reader", "build", "build"),
+        ("full", "reference build", "build"),
+        ("full", "reference", "reference"),
+        ("smoke", "reference build", "build"),
+        ("smoke", "reference", None),
+        ("reader", "", None),
+    ],
+)
+def test_runs_of_an_experiment_come_from_one_place(
+    project, capsys, profile, there, found
+):
+    folders = {"reference": "reference", "build": f"build/{profile}/runs"}
+    variants = {"reference": ["depth1"], "build": ["depth1+short", "depth2+short"]}
+    saving = Settings("reader", "glyph-digits", "x", 0, project / "elsewhere")
+    for where in there.split():
+        for variant in [*variants[where], "short"]:  # a plain run is no part of it
+            run = save(saving, variant=variant)
+            os.renames(run.folder, project / folders[where] / run.name)
+    settings = settings_of(project, profile)
+    capsys.readouterr()
+    if found is None:
+        with pytest.raises(RunError, match="no run of deep on glyph-digits"):
+            runs.find("deep", "glyph-digits", settings=settings)
+        return
+    runs_found = runs.find("deep", "glyph-digits", settings=settings)
+    assert [run.record["variant"] for run in runs_found] == variants[found]
+    assert {run.folder.parent for run in runs_found} == {project / folders[found]}
+    assert f"using {len(runs_found)} runs of deep" in capsys.readouterr().out
+    with pytest.raises(RunError, match="on mnist"):
+        runs.find("deep", "mnist", settings=settings)
+
+
 def test_error_names_the_chapter_to_run(project, settings):
     notebooks = project / "notebooks"
     notebooks.mkdir()

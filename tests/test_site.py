@@ -34,13 +34,16 @@ def extension(name: str) -> ModuleType:
 def toc_files() -> list[str]:
     toc = read_yaml(BOOK / "_toc.yml")
     chapters = [entry for part in toc["parts"] for entry in part["chapters"]]
-    return [toc["root"], *(entry["file"] for entry in chapters)]
+    entries = [
+        e for chapter in chapters for e in (chapter, *chapter.get("sections", []))
+    ]
+    return [toc["root"], *(entry["file"] for entry in entries)]
 
 
 def prose() -> dict[str, str]:
     """Markdown of every page: the book's own and the chapters' text cells."""
     pages = {path.name: path.read_text(encoding="utf-8") for path in BOOK.glob("*.md")}
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
         text = [cell.source for cell in cells if cell.cell_type == "markdown"]
         pages[path.name] = "\n\n".join(text)
@@ -58,7 +61,7 @@ def test_toc_names_every_page_and_only_pages_that_exist():
         folder = ROOT if name.startswith("notebooks/") else BOOK
         found = [folder / f"{name}{suffix}" for suffix in (".md", ".ipynb")]
         assert any(path.is_file() for path in found), f"_toc.yml: no source for {name}"
-    notebooks = {f"notebooks/{path.stem}" for path in ROOT.glob("notebooks/*.ipynb")}
+    notebooks = {f"notebooks/{chapter.page}" for chapter in find_chapters()}
     pages = {path.stem for path in BOOK.glob("*.md")}
     assert notebooks | pages | generated == set(files)
 

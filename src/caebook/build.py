@@ -30,6 +30,7 @@ from caebook.chapters import (
     Chapter,
     digest,
     find_chapters,
+    find_jobs,
     write_atomically,
 )
 from caebook.profiles import PROFILES, root
@@ -87,20 +88,25 @@ def _works_for(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def prepare(build: Build) -> None:
+def prepare(build: Build) -> list[str]:
     """Write down what each job depends on; files change only if their content does.
 
     Snakemake then compares their times with those of the stamps.
+
+    Returns
+    -------
+    list of str
+        Stamps of the jobs whose results are not there, or no longer.
 
     Raises
     ------
     BuildError
         If a chapter or what it declares is not right.
     """
-    chapters = find_chapters()
+    jobs = find_jobs(build)
     folder = build.folder
     _write_if_changed(folder / "build.json", asdict(build))
-    _write_if_changed(folder / "graph.json", chapter_graph(chapters, build))
+    _write_if_changed(folder / "graph.json", job_graph(jobs, build))
     package = Path(__file__).parent
     sources = [path for path in package.rglob("*.py") if path.name not in _ENGINE]
     shared = {
@@ -108,59 +114,65 @@ def prepare(build: Build) -> None:
         "package": _digest_files(sources),
         "lock": _digest_files([root() / "requirements.lock"]),
     }
+    lost = []
     reference = _digest_files((root() / "reference").glob("*/run.json"))
-    for chapter in chapters:
-        reads, writes = chapter.reads(build), chapter.writes(build)
+    for job in jobs:
+        reads, writes = job.reads(build), job.writes(build)
         depends = {
             **shared,
-            "code": chapter.code_digest(),
+            "code": job.code_digest(),
+            "point": job.point,
             "reads": reads,
             "writes": writes,
             "reference": reference if reads else None,
         }
-        _write_if_changed(folder / "inputs" / f"{chapter.name}.json", depends)
-        results = [folder / "notebooks" / chapter.path.name]
+        stamp = folder / "done" / f"{job.name}.json"
+        results = [stamp, folder / "notebooks" / f"{job.name}.ipynb"]
         results += [build.runs / name / "run.json" for name in writes]
         if not all(path.is_file() for path in results):
-            (folder / "done" / f"{chapter.name}.json").unlink(missing_ok=True)
+            stamp.unlink(missing_ok=True)
+            lost.append(f"done/{stamp.name}")
+        _write_if_changed(folder / "inputs" / f"{job.name}.json", depends)
     book = [root() / "_config.yml", *(root() / "book").rglob("*")]
     site = {
         **shared,
         "book": _digest_files(book),
-        "chapters": {chapter.name: digest(chapter.notebook) for chapter in chapters},
+        "chapters": {job.page: digest(job.notebook) for job in jobs},
         "engine": _digest_files(package / name for name in _ENGINE),
         "repository": repository_address(),
     }
     _write_if_changed(folder / "inputs" / "site.json", site)
     if not (folder / "html" / "index.html").is_file():
         (folder / "site.json").unlink(missing_ok=True)
+    return lost
 
 
-def chapter_graph(chapters: list[Chapter], build: Build) -> dict[str, list[str]]:
-    """For each chapter, the other chapters whose runs it reads.
+def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
+    """For each job, the other jobs whose runs it reads.
 
     Raises
     ------
     BuildError
-        If two chapters write the same run, or one reads a run that nobody writes.
+        If two jobs write the same run, or one reads a run that nobody writes.
     """
     writer: dict[str, str] = {}
-    for chapter in chapters:
-        for run in chapter.writes(build):
+    for job in jobs:
+        for run in job.writes(build):
             if run in writer:
-                raise BuildError(f"{writer[run]} and {chapter.name} both write {run}")
-            writer[run] = chapter.name
+                raise BuildError(f"{writer[run]} and {job.name} both write {run}")
+            writer[run] = job.name
     graph = {}
-    for chapter in chapters:
-        reads = chapter.reads(build)
+    for job in jobs:
+        reads = job.reads(build)
         for run in reads:
             if run not in writer and not (root() / "reference" / run).is_dir():
                 raise BuildError(
-                    f"notebooks/{chapter.path.name} reads {run}, which no chapter "
+                    f"notebooks/{job.page}.ipynb reads {run}, which no chapter "
                     "writes and reference/ does not hold"
                 )
-        graph[chapter.name] = sorted({writer[r] for r in reads if r in writer})
-    return {name: [u for u in used if u != name] for name, used in graph.items()}
+        used = {writer[run] for run in reads if run in writer}
+        graph[job.name] = sorted(used - {job.name})
+    return graph
 
 
 def _write_if_changed(path: Path, content: dict) -> None:
@@ -176,8 +188,10 @@ def _digest_files(paths: Iterable[Path]) -> str:
     )
 
 
-def run_graph(build: Build, targets: list[str], cores: int) -> None:
+def run_graph(build: Build, targets: list[str], lost: list[str], cores: int) -> None:
     """Let Snakemake bring the targets up to date.
+
+    Lost stamps are forced: Snakemake does not miss a file whose readers are up to date.
 
     Raises
     ------
@@ -194,6 +208,7 @@ def run_graph(build: Build, targets: list[str], cores: int) -> None:
         "--cores", str(cores),
         "--rerun-triggers", "mtime",
         "--rerun-incomplete",  # a killed build left its mark; its jobs run again
+        *(["--forcerun", *lost] if lost else []),
         "--nolock",  # `only_build` is the lock
         "--runtime-source-cache-path", str(folder / ".snakemake" / "sources"),
     ]  # fmt: skip
@@ -216,6 +231,12 @@ def run_graph(build: Build, targets: list[str], cores: int) -> None:
         "\n\n".join(reports)
         or f"{log.read_text()[-3000:]}\nSnakemake failed ({process.returncode})."
     )
+
+
+def _job_names(chosen: list[str], build: Build) -> list[str]:
+    """Names of jobs, where an experiment's own name stands for all of its jobs."""
+    jobs = {c.path.stem: [j.name for j in c.jobs(build)] for c in find_chapters()}
+    return [job for name in chosen for job in jobs.get(name, [name])]
 
 
 def _interrupt(*_: object) -> None:
@@ -243,7 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
         "--only", nargs="+", metavar="CHAPTER", default=[],
-        help="execute these chapters (e.g. 03_shallow) and what they read; no site",
+        help="execute these (e.g. 03_shallow, ladder) and what they read; no site",
     )  # fmt: skip
     parser.add_argument("--site-only", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
@@ -265,9 +286,9 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{build.letters}, seed {build.seed}",
                 flush=True,
             )
-            prepare(build)
-            targets = [f"done/{name}.json" for name in chosen.only] or ["site.json"]
-            run_graph(build, targets, chosen.cores)
+            lost = prepare(build)
+            targets = [f"done/{name}.json" for name in _job_names(chosen.only, build)]
+            run_graph(build, targets or ["site.json"], lost, chosen.cores)
     except (BuildError, data.DataError) as error:
         print(f"\nThe book was not built.\n{error}", file=sys.stderr)
         return 1

@@ -1,5 +1,8 @@
 """Chapters: what a notebook declares, executing it, and preparing its page.
 
+Most chapters are executed once. An *experiment*, under ``notebooks/experiments/``, is
+executed once for each point of the grid that its metadata declare.
+
 A chapter is stored without outputs. Executing it (with papermill) leaves a copy with
 outputs under ``build/<profile>/notebooks/`` and a small record, its *stamp*, under
 ``build/<profile>/done/``. The page is then made from both: prose from the checkout,
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -21,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,15 +90,31 @@ class Chapter:
     """A notebook of the book, with the runs that it declares to read and write.
 
     The declared names are templates, e.g. ``shallow{short}-keras-{digits}-s{seed}``.
+    To read ``experiments/ladder`` is to read all runs of that experiment.
+
+    Attributes
+    ----------
+    declared : the notebook's ``caebook`` metadata: reads, writes, an experiment's grid
+    point : what one execution of an experiment is made with besides the build's
+        settings, e.g. ``{"depth": 2, "seed": 0}``; empty for other chapters
     """
 
     path: Path
     notebook: NotebookNode
-    declared: dict[str, list[str]]
+    declared: dict
+    point: dict[str, int | str] = field(default_factory=dict)
+
+    @property
+    def page(self) -> str:
+        """Where the site has it, below ``notebooks/``."""
+        experiment = self.path.parent.name == "experiments"
+        return f"experiments/{self.path.stem}" if experiment else self.path.stem
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        """What its execution goes by: ``03_shallow``, ``ladder@depth2-seed0``."""
+        point = "-".join(f"{key}{value}" for key, value in self.point.items())
+        return f"{self.path.stem}@{point}" if point else self.path.stem
 
     @property
     def code_cells(self) -> list[NotebookNode]:
@@ -104,16 +124,58 @@ class Chapter:
         """Changes when code does, not when prose, tags or captions do."""
         return digest([cell.source for cell in self.code_cells])
 
+    def jobs(self, build: Build) -> list[Chapter]:
+        """Its executions: itself, or one for each point of the grid of the profile.
+
+        A grid is a list of cross products, e.g. ``[{"depth": [1, 2], "seeds": 3}]``,
+        where seeds count from the build's own.
+
+        Raises
+        ------
+        ChapterError
+            If the grid is none.
+        """
+        if "grid" not in self.declared:
+            return [self]
+        points: dict[str, dict] = {}
+        try:
+            for product in self.declared["grid"][build.profile]:
+                axes = {key: list(product[key]) for key in product if key != "seeds"}
+                axes["seed"] = [build.seed + n for n in range(product["seeds"])]
+                for values in itertools.product(*axes.values()):
+                    point = dict(zip(axes, values, strict=True))
+                    points.setdefault(json.dumps(point), point)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ChapterError(
+                f"{self.path}: the grid of profile {build.profile} must be a list like "
+                f'[{{"depth": [1, 2], "seeds": 3}}]: {error!r}'
+            ) from error
+        if not points:
+            raise ChapterError(
+                f"{self.path}: its grid has no point for {build.profile}"
+            )
+        return [replace(self, point=point) for point in points.values()]
+
     def reads(self, build: Build) -> list[str]:
         """Names of the runs that this chapter may read."""
-        return self._names("reads", build)
+        names = []
+        for name in self._names("reads", build):
+            if name.startswith("experiments/"):
+                experiment = Chapter.read(self.path.parent / f"{name}.ipynb")
+                names += [
+                    run for j in experiment.jobs(build) for run in j.writes(build)
+                ]
+            else:
+                names.append(name)
+        return names
 
     def writes(self, build: Build) -> list[str]:
         """Names of the runs that this chapter must write."""
         return self._names("writes", build)
 
     def _names(self, what: str, build: Build) -> list[str]:
-        values = {"short": "" if build.profile == "full" else "+short", **asdict(build)}
+        short = "" if build.profile == "full" else "+short"
+        values = {"short": short, **asdict(build), **self.point}
         try:
             return [name.format(**values) for name in self.declared[what]]
         except (KeyError, IndexError, ValueError) as error:
@@ -154,12 +216,29 @@ class Chapter:
 
 
 def find_chapters() -> list[Chapter]:
-    """All chapters, in reading order."""
+    """All chapters, in reading order, and then the experiments."""
     folder = root() / "notebooks"
     paths = sorted(folder.glob("[0-9]*.ipynb"))
     if not paths:
         raise ChapterError(f"{folder}: holds no chapter (NN_….ipynb)")
+    paths += sorted(folder.glob("experiments/*.ipynb"))
     return [Chapter.read(path) for path in paths]
+
+
+def find_jobs(build: Build) -> list[Chapter]:
+    """All executions that the book needs: chapters, and the points of experiments."""
+    return [job for chapter in find_chapters() for job in chapter.jobs(build)]
+
+
+def find_job(name: str, build: Build) -> Chapter:
+    """The execution that goes by `name`; ChapterError if there is none."""
+    stem = name.partition("@")[0]
+    for chapter in find_chapters():
+        if chapter.path.stem == stem:
+            for job in chapter.jobs(build):
+                if job.name == name:
+                    return job
+    raise ChapterError(f"there is no chapter {name}")
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -222,7 +301,7 @@ class _Progress(logging.Handler):
 
     def describe(self) -> str:
         """Where the execution has got to, for the message about a failure."""
-        where = f"notebooks/{self.chapter.path.name}"
+        where = f"notebooks/{self.chapter.page}.ipynb"
         if self.cell is None:
             return f"{where}, before its first cell"
         return (
@@ -248,7 +327,7 @@ def execute(chapter: Chapter, build: Build) -> None:
         The failed notebook is kept under ``failed/``; earlier results stay.
     """
     start = time.monotonic()
-    failed = build.folder / "failed" / chapter.path.name
+    failed = build.folder / "failed" / f"{chapter.name}.ipynb"
     failed.unlink(missing_ok=True)
     with _workplace(chapter, build) as work:
         output = work / ".kernel" / chapter.path.name
@@ -266,7 +345,7 @@ def execute(chapter: Chapter, build: Build) -> None:
                 os.replace(build.runs / name, work / f".replaced-{name}")
             os.replace(work / name, build.runs / name)
     write_atomically(
-        build.folder / "notebooks" / chapter.path.name, nbformat.writes(executed)
+        build.folder / "notebooks" / f"{chapter.name}.ipynb", nbformat.writes(executed)
     )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     stamp = {
@@ -279,6 +358,7 @@ def execute(chapter: Chapter, build: Build) -> None:
         "writes": chapter.writes(build),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **asdict(build),
+        **chapter.point,
     }
     write_atomically(
         build.folder / "done" / f"{chapter.name}.json", json.dumps(stamp, indent=1)
@@ -323,7 +403,7 @@ def _run_cells(
             # relative, because papermill takes braces in a path for parameters
             os.path.relpath(chapter.path),
             os.path.relpath(output),
-            parameters={**asdict(build), "runs_dir": str(work)},
+            parameters={**asdict(build), **chapter.point, "runs_dir": str(work)},
             kernel_name="python3",
             language="python",
             cwd=root(),
@@ -357,7 +437,7 @@ def _check_written(chapter: Chapter, build: Build, work: Path) -> None:
         *(f"declares {name} but did not write it" for name in sorted(declared - wrote)),
     ]
     if problems:
-        raise ChapterError(f"notebooks/{chapter.path.name} " + "; ".join(problems))
+        raise ChapterError(f"notebooks/{chapter.page}.ipynb " + "; ".join(problems))
 
 
 def _drop_log_lines(notebook: NotebookNode) -> None:
@@ -386,7 +466,7 @@ def publishable(chapter: Chapter, executed: NotebookNode) -> dict[str, NotebookN
     ran = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
     for cell in chapter.code_cells:
         done = ran.get(cell.id)
-        where = f"notebooks/{chapter.path.name}, cell {cell.id!r}"
+        where = f"notebooks/{chapter.page}.ipynb, cell {cell.id!r}"
         if done is None or done.source != cell.source:
             raise ChapterError(f"{where}: differs from the executed copy; build again")
         if done.execution_count is None and cell.source.strip():
@@ -425,12 +505,11 @@ def measured_line(stamp: dict) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Execute one chapter; the current folder is the build's."""
     parser = argparse.ArgumentParser(prog="python -m caebook.chapters")
-    parser.add_argument("name", help="chapter, e.g. 03_shallow")
+    parser.add_argument("name", help="e.g. 03_shallow or ladder@depth2-seed0")
     name = parser.parse_args(arguments).name
     build = Build.read(Path.cwd())
     try:
-        chapter = Chapter.read(root() / "notebooks" / f"{name}.ipynb")
-        execute(chapter, build)
+        execute(find_job(name, build), build)
     except ChapterError as error:
         write_atomically(build.folder / "failed" / f"{name}.txt", f"{error}\n")
         say(name, "failed")

@@ -152,9 +152,9 @@ class Run:
     def trained(self) -> str:
         """How long it was trained, and whether here: what a claim is weighed by."""
         recipe = self.record["recipe"]
-        where = "reference" if self.folder.parent.name == "reference" else "this build"
         epochs = f"{recipe['epochs']} epoch{'s' * (recipe['epochs'] != 1)}"
-        return f"{epochs} of {recipe['train_images']:,} images, {where}"
+        images = f"{recipe['train_images']:,} images"
+        return f"{epochs} of {images}, {_origin(self.folder.parent)}"
 
     @property
     def comparable(self) -> bool:
@@ -571,12 +571,7 @@ def load(
     RunError
         If there is none; the message says which chapter to run.
     """
-    reference = root() / "reference"
-    folders = {
-        "reader": [reference, settings.runs_dir],
-        "full": [settings.runs_dir, reference],
-        "smoke": [settings.runs_dir],
-    }[settings.profile]
+    folders = _folders(settings)
     variants = [variant]
     if variant.split("+")[-1] != "short":
         variants.append("short" if variant == "source" else f"{variant}+short")
@@ -585,7 +580,7 @@ def load(
         for folder in folders:
             if (folder / name / "run.json").is_file():
                 run = read(folder / name)
-                where = "reference" if folder == reference else "this build"
+                where = _origin(folder)
                 note = "" if wanted == variant else ", for want of a fully trained one"
                 print(f"using {name} ({where}){note}")
                 return run
@@ -594,6 +589,50 @@ def load(
         f"there is no run of {system} ({framework}, {dataset}, {variant}, seed {seed}) "
         f"in {' or '.join(map(str, folders))}. Run {chapter} first, or 'make book'."
     )
+
+
+def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
+    """All runs of an experiment, by name, from the first place that has any.
+
+    Parameters
+    ----------
+    system : the experiment's, e.g. ``"ladder"``; its points are variants and seeds
+
+    Raises
+    ------
+    RunError
+        If there is none.
+    """
+    for folder in _folders(settings):
+        paths = sorted(folder.glob(f"{system}+*/run.json"))
+        found = [read(path.parent) for path in paths]
+        found = [
+            run
+            for run in found
+            if run.record["dataset"] == dataset and run.record["variant"] != "short"
+        ]
+        if found:
+            print(f"using {len(found)} runs of {system} ({_origin(folder)})")
+            return found
+    raise RunError(
+        f"there is no run of {system} on {dataset} in "
+        f"{' or '.join(map(str, _folders(settings)))}. Run 'make book' first: it "
+        "executes the experiment."
+    )
+
+
+def _folders(settings: Settings) -> list[Path]:
+    """Where runs are looked for, the best first."""
+    reference = root() / "reference"
+    return {
+        "reader": [reference, settings.runs_dir],
+        "full": [settings.runs_dir, reference],
+        "smoke": [settings.runs_dir],
+    }[settings.profile]
+
+
+def _origin(folder: Path) -> str:
+    return "reference" if folder.name == "reference" else "this build"
 
 
 def _chapter_that_writes(system: str, framework: str, variant: str) -> str:

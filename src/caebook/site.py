@@ -32,16 +32,17 @@ def stage(build: Build, folder: Path) -> None:
     """
     cached = shutil.ignore_patterns("__pycache__")
     shutil.copytree(root() / "book", folder, dirs_exist_ok=True, ignore=cached)
-    stamps = []
+    stamps = {}
     for chapter in find_chapters():
-        stamp = json.loads((build.folder / "done" / f"{chapter.name}.json").read_text())
-        executed = nbformat.read(
-            build.folder / "notebooks" / chapter.path.name, as_version=4
-        )
-        staged = folder / "notebooks" / chapter.path.name
-        staged.parent.mkdir(exist_ok=True)
-        nbformat.write(page(chapter, executed, stamp), staged)
-        stamps.append(stamp)
+        names = [job.name for job in chapter.jobs(build)]
+        done = [build.folder / "done" / f"{name}.json" for name in names]
+        stamps[chapter.page] = [json.loads(path.read_text()) for path in done]
+        # of an experiment's executions the first is shown
+        first = build.folder / "notebooks" / f"{names[0]}.ipynb"
+        executed = nbformat.read(first, as_version=4)
+        staged = folder / "notebooks" / f"{chapter.page}.ipynb"
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(page(chapter, executed, stamps[chapter.page][0]), staged)
     (folder / "status.md").write_text(status_page(build, stamps), encoding="utf-8")
     config = yaml.safe_load((root() / "_config.yml").read_text(encoding="utf-8"))
     config.update(launch_settings(repository_address()))
@@ -108,12 +109,19 @@ def repository_address() -> str | None:
     return f"https://github.com/{match[1]}" if match else None
 
 
-def status_page(build: Build, stamps: list[dict]) -> str:
-    """Markdown: how long each chapter took, how much memory, and with what versions."""
+def status_page(build: Build, stamps: dict[str, list[dict]]) -> str:
+    """Markdown: how long each chapter took, how much memory, and with what versions.
+
+    Parameters
+    ----------
+    stamps : for each page below ``notebooks/`` the stamps of its executions
+    """
     rows = [
-        f"| [{s['chapter']}](notebooks/{s['chapter']}.ipynb) | {s['seconds']:.0f} | "
-        f"{s['peak_memory_mb']:,} | {s['created'][:10]} |"
-        for s in stamps
+        f"| [{name}](notebooks/{name}.ipynb) | {len(jobs)} | "
+        f"{sum(job['seconds'] for job in jobs):.0f} | "
+        f"{max(job['peak_memory_mb'] for job in jobs):,} | "
+        f"{max(job['created'] for job in jobs)[:10]} |"
+        for name, jobs in stamps.items()
     ]
     packages = [
         "tensorflow-cpu", "tensorflow", "keras", "torch", "numpy", "onnx",
@@ -133,8 +141,8 @@ def status_page(build: Build, stamps: list[dict]) -> str:
             f"Profile `{build.profile}`, digits `{build.digits}`, letters "
             f"`{build.letters}`, seed {build.seed}.",
             "",
-            "| chapter | seconds, one core | peak memory, MB | computed |",
-            "|:--|--:|--:|:--|",
+            "| chapter | executions | seconds, one core | peak memory, MB | computed |",
+            "|:--|--:|--:|--:|:--|",
             *rows,
             "",
             "| package | version |",
