@@ -730,7 +730,9 @@ def test_experiment_runs_once_a_point_and_resumes(experiment):
     shutil.rmtree(experiment.build / "runs" / "grid+width1+short-keras-glyph-digits-s1")
     again = experiment.make("--only", "01_gather")
     assert ran_of_experiment(again) == {JOBS[1], JOBS[2], "01_gather"}
+    (experiment.build / "done" / "01_gather.json").unlink()
     assert ran_of_experiment(experiment.make("--only", "grid")) == set()
+    experiment.make("--only", "01_gather")
     # a new point is all that a larger grid adds
     wider = {"smoke": [*GRID["smoke"], {"width": [5], "seeds": 1}]}
     experiment.write(

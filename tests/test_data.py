@@ -513,10 +513,31 @@ def test_letters_are_upright_and_count_from_zero(letters_files):
     _, contents = letters_files
     dataset = data.load("emnist-letters")
     np.testing.assert_array_equal(dataset.train_images, contents[0].transpose(0, 2, 1))
-    np.testing.assert_array_equal(dataset.test_labels, contents[3] - 1)
     assert dataset.train_images.flags.c_contiguous
     assert dataset.classes[dataset.train_labels.max()] == "Z"
     assert data.resolve("auto-letters") == "emnist-letters"
+
+
+def test_letters_to_test_on_come_in_no_order(letters_files):
+    """The official file is sorted by letter; its first images must be a mixture."""
+    folder, contents = letters_files
+    in_order = contents[3].argsort(kind="stable")
+    for name, array in zip(
+        ("images-idx3", "labels-idx1"), (contents[2], contents[3]), strict=True
+    ):
+        put(folder, {f"emnist-letters-test-{name}-ubyte": idx(array[in_order])})
+    dataset = data.load("emnist-letters")
+    assert len(np.unique(dataset.test_labels[:13])) > 6
+    # the images have kept their labels
+    upright = contents[2].transpose(0, 2, 1)
+    known = {i.tobytes(): c for i, c in zip(upright, contents[3] - 1, strict=True)}
+    found = {
+        i.tobytes(): c
+        for i, c in zip(dataset.test_images, dataset.test_labels, strict=True)
+    }
+    assert found == known
+    again = data.load("emnist-letters")
+    np.testing.assert_array_equal(again.test_labels, dataset.test_labels)
 
 
 @pytest.fixture

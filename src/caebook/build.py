@@ -191,7 +191,8 @@ def _digest_files(paths: Iterable[Path]) -> str:
 def run_graph(build: Build, targets: list[str], lost: list[str], cores: int) -> None:
     """Let Snakemake bring the targets up to date.
 
-    Lost stamps are forced: Snakemake does not miss a file whose readers are up to date.
+    Lost stamps that a target needs are forced: Snakemake does not miss a file whose
+    readers are up to date.
 
     Raises
     ------
@@ -199,6 +200,7 @@ def run_graph(build: Build, targets: list[str], lost: list[str], cores: int) -> 
         If a job failed; the message is what the failed jobs had to say.
     """
     folder = build.folder
+    lost = [stamp for stamp in lost if stamp in _needed(targets, folder)]
     for report in folder.glob("failed/*.txt"):
         report.unlink()
     command = [
@@ -231,6 +233,22 @@ def run_graph(build: Build, targets: list[str], lost: list[str], cores: int) -> 
         "\n\n".join(reports)
         or f"{log.read_text()[-3000:]}\nSnakemake failed ({process.returncode})."
     )
+
+
+def _needed(targets: list[str], folder: Path) -> set[str]:
+    """The stamps that `targets` depend on, and themselves."""
+    graph = json.loads((folder / "graph.json").read_text())
+    if "site.json" in targets:
+        return {f"done/{name}.json" for name in graph}
+    needed: set[str] = set()
+    waiting = list(targets)
+    while waiting:
+        stamp = waiting.pop()
+        if stamp not in needed:
+            needed.add(stamp)
+            used = graph.get(Path(stamp).stem, [])
+            waiting += [f"done/{name}.json" for name in used]
+    return needed
 
 
 def _job_names(chosen: list[str], build: Build) -> list[str]:

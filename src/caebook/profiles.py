@@ -35,7 +35,7 @@ SHORT = {
         "dcnn": (2, 500),
         "transposed": (2, 500),
         "wide-kernel": (2, 500),
-        "code16": (2, 500),
+        "code16": (2, 480),
         "ladder": (2, 300),
     },
     "reader": {
@@ -45,7 +45,7 @@ SHORT = {
         "dcnn": (3, 6_000),
         "transposed": (5, 10_000),
         "wide-kernel": (4, 10_000),
-        "code16": (4, 10_000),
+        "code16": (3, 4_000),
         "ladder": (2, 5_000),
     },
 }
