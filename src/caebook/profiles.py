@@ -40,13 +40,13 @@ SHORT = {
     },
     "reader": {
         "classifier": (5, 20_000),
-        "shallow": (3, 10_000),
-        "deep": (3, 10_000),
+        "shallow": (3, 7_000),
+        "deep": (3, 7_000),
         "dcnn": (3, 6_000),
-        "transposed": (5, 10_000),
-        "wide-kernel": (4, 10_000),
+        "transposed": (3, 5_000),
+        "wide-kernel": (3, 5_000),
         "code16": (3, 4_000),
-        "ladder": (2, 5_000),
+        "ladder": (2, 4_000),
     },
 }
 SMOKE_TEST_IMAGES = 500
