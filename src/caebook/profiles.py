@@ -42,7 +42,7 @@ SHORT = {
         "classifier": (5, 20_000),
         "shallow": (3, 7_000),
         "deep": (3, 7_000),
-        "dcnn": (3, 6_000),
+        "dcnn": (3, 4_000),
         "transposed": (3, 5_000),
         "wide-kernel": (3, 5_000),
         "code16": (3, 4_000),

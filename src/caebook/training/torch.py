@@ -99,7 +99,8 @@ def fit(
 
     Notes
     -----
-    Seeds PyTorch's global generator at each epoch; leaves the model in `eval` mode.
+    Seeds PyTorch's global generator at each epoch; leaves the model in `eval` mode, its
+    kernels in channels-last order in memory.
     """
     check_training(recipe, images, labels, validation, validation_labels)
     first = to_tensor(images[:1])
@@ -110,6 +111,9 @@ def fit(
         else:
             classes = check_shape(output, (1, None), "a classifier's output")[1]
             check_classes(classes, labels, validation_labels)
+    # The channels of a pixel side by side in memory, as TensorFlow has them: the same
+    # network, through which a CPU works faster.
+    model.to(memory_format=torch.channels_last)
     loss_function = LOSSES[recipe.loss]
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
     saved = Checkpoint(
