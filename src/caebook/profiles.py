@@ -40,10 +40,10 @@ SHORT = {
     },
     "reader": {
         "classifier": (5, 20_000),
-        "shallow": (3, 7_000),
-        "deep": (3, 7_000),
+        "shallow": (3, 6_000),
+        "deep": (3, 6_000),
         "dcnn": (3, 4_000),
-        "transposed": (3, 5_000),
+        "transposed": (3, 4_000),
         "wide-kernel": (3, 5_000),
         "code16": (3, 4_000),
         "ladder": (2, 4_000),
