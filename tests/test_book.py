@@ -99,8 +99,11 @@ def test_classifier_learns(framework, recorded, stamps):
     assert record["history"]["loss"][-1] < record["history"]["loss"][0]
 
 
-def test_every_run_is_declared_by_a_chapter(recorded, stamps):
-    assert set(recorded) == {name for s in stamps.values() for name in s["writes"]}
+def test_every_run_is_declared_by_a_chapter(recorded, stamps, smoke_book):
+    build = Build.read(smoke_book)
+    ours = {build.digits, build.letters}  # a build on other data may have been before
+    found = {name for name, run in recorded.items() if run.record["dataset"] in ours}
+    assert found == {name for s in stamps.values() for name in s["writes"]}
 
 
 # What the sources look like
