@@ -404,6 +404,26 @@ def test_large_codes_may_differ_in_their_last_digits(settings):
     )
 
 
+def test_a_small_number_among_large_ones_may_differ_as_much(settings):
+    """Sums that cancel to almost nothing keep the rounding of their terms."""
+    good = exported()
+    code = good.outputs["encoder"] * np.float32(1e4)
+    lowest = np.unravel_index(code[0].argmin(), code[0].shape)
+    off = code.copy()
+    off[0][lowest] += np.float32(9e-6) * code[0].max()
+    models = {"encoder": encoder(1e4), "decoder": decoder(1e-4)}
+    save(
+        settings,
+        replace(good, models=models, outputs={**good.outputs, "encoder": off}),
+    )
+    off[0][lowest] += np.float32(1e-4) * code[0].max()
+    with pytest.raises(RunError, match="differ by"):
+        save(
+            settings,
+            replace(good, models=models, outputs={**good.outputs, "encoder": off}),
+        )
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
