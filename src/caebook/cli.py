@@ -6,9 +6,19 @@ function runs them. A running function returns the exit status.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from tqdm import tqdm
 
 from caebook import data
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from caebook.codec import Header, Model
 
 __all__ = ["main"]
 
@@ -26,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 1 if something was wrong with the data, 130 if the user
+        0 if all went well, 1 if something was wrong with data or files, 130 if the user
         interrupted. Wrong usage ends the process with status 2, as argparse does.
     """
     arguments = _parser().parse_args(argv)
@@ -48,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     groups = parser.add_subparsers(metavar="command", required=True)
     _add_data(groups)
+    _add_codec(groups)
+    _add_model(groups)
     return parser
 
 
@@ -133,6 +145,319 @@ _REMARKS = {
 def _resolve_data(arguments: argparse.Namespace) -> int:
     """Print the concrete name, and nothing else, on standard output."""
     print(data.resolve(arguments.name))
+    return 0
+
+
+# --- caebook compress, decompress, info -------------------------------------------
+#
+# What these use is imported when they run: ONNX Runtime and SciPy take a second.
+
+
+def _add_codec(groups: argparse._SubParsersAction) -> None:
+    """Add `caebook compress`, `caebook decompress` and `caebook info`."""
+    compress = groups.add_parser(
+        "compress",
+        help="make a .cae file of images",
+        description="Make a .cae file of 28×28 grey images: PNG files, a folder of PNG "
+        "files, one IDX file (gzipped or not) or one NPY file of uint8. Prints how "
+        "many bytes that took.",
+    )
+    compress.add_argument("inputs", nargs="+", type=Path, metavar="input")
+    compress.add_argument(
+        "-o", "--output", type=Path, metavar="FILE",
+        help="default: the input's name with .cae",
+    )  # fmt: skip
+    _add_model_option(compress, "the one that comes with the package")
+    compress.add_argument(
+        "--coder", choices=("static", "adaptive"), default="static",
+        help="adaptive learns while it goes: for images unlike the model's own "
+        "(default: static)",
+    )  # fmt: skip
+    _add_writing_options(compress)
+    compress.set_defaults(run=_compress)
+
+    decompress = groups.add_parser(
+        "decompress",
+        help="make images of a .cae file",
+        description="Make the images of a .cae file again: one PNG file for one image; "
+        "an NPY or IDX file, or a folder of PNG files, for several.",
+    )
+    decompress.add_argument("file", type=Path, metavar="file.cae")
+    decompress.add_argument(
+        "-o", "--output", type=Path, metavar="PATH",
+        help="default: the file's name with .png for one image, .npy for several",
+    )  # fmt: skip
+    decompress.add_argument(
+        "--format", choices=("png", "idx", "npy"),
+        help="default: by the output's name; without an ending, a folder of PNG files",
+    )  # fmt: skip
+    _add_model_option(decompress, "the one that the file names")
+    decompress.add_argument(
+        "--max-images", type=_count, default=1_000_000, metavar="N",
+        help="refuse files that declare more (default: 1,000,000)",
+    )  # fmt: skip
+    _add_writing_options(decompress)
+    decompress.set_defaults(run=_decompress)
+
+    info = groups.add_parser(
+        "info",
+        help="say what is in a .cae file",
+        description="Check a .cae file from the first byte to the last, and say what "
+        "is in it.",
+    )
+    info.add_argument("file", type=Path, metavar="file.cae")
+    info.set_defaults(run=_info)
+
+
+def _add_model_option(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the option that chooses a model."""
+    parser.add_argument(
+        "-m", "--model", metavar="MODEL",
+        help="a model's name, as `caebook model list` prints it, or the folder of a "
+        f"run (default: {default})",
+    )  # fmt: skip
+
+
+def _add_writing_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that write files."""
+    parser.add_argument(
+        "--force", action="store_true", help="replace files that are there already"
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _count(text: str) -> int:
+    """Read a whole number, 1 or more."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or more")
+    return int(text)
+
+
+def _compress(arguments: argparse.Namespace) -> int:
+    """Make a .cae file."""
+    from caebook import codec, pictures
+
+    target = arguments.output or _beside(arguments.inputs, ".cae")
+    pictures.check_free(target, arguments.force)
+    images = pictures.read_pictures(arguments.inputs)
+    model = codec.find_model(arguments.model or codec.DEFAULT_MODEL)
+    size = 0
+    with (
+        _progress(len(images), arguments.quiet) as bar,
+        pictures.replacing(target, arguments.force) as file,
+    ):
+        for part in codec.compressed(images, model, arguments.coder, bar.update):
+            size += file.write(part)
+    print(f"{target}: {_sizes(size, len(images))}")
+    return 0
+
+
+def _decompress(arguments: argparse.Namespace) -> int:
+    """Make images of a .cae file."""
+    from caebook import codec, pictures
+
+    with _opened(arguments.file) as file:
+        header = codec.read_header(file)
+        kind, target = _kind_and_target(arguments, header.count)
+        model = _model_of(header, arguments.model)
+        with _progress(header.count, arguments.quiet) as bar:
+            parts = codec.decompressed(file, header, model, arguments.max_images)
+            pictures.write_pictures(
+                target, kind, header.count, _counted(parts, bar), arguments.force
+            )
+    images = "1 image" if header.count == 1 else f"{header.count:,} images"
+    print(f"{target}: {images}")
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    """Print what a .cae file says of itself, and whether its model is here."""
+    from caebook import codec
+
+    with _opened(arguments.file) as file:
+        header = codec.read_header(file)
+    try:
+        here = f"in {_model_of(header, None).run.folder}"
+    except data.DataError as error:
+        here = str(error)
+    payload = header.size - header.length
+    rows = {
+        "format": f".cae, version {header.version}; checksum fits",
+        "images": f"{header.count:,} of 28×28 pixels, 8-bit grey",
+        "size": _sizes(header.size, header.count),
+        "header": f"{header.length} bytes, and {payload:,} of blocks and checksum",
+        "code": f"{header.numbers:,} numbers of {header.bits} bits ({header.quantiser}"
+        " quantiser)",
+        "entropy coder": header.coder,
+        "model": f"{header.model}, checksum {header.checksum.hex()}",
+        "found": here,
+    }
+    for name, text in rows.items():
+        print(f"{name:<14}{text}")
+    return 0
+
+
+def _beside(inputs: Sequence[Path], suffix: str) -> Path:
+    """Name of the output if none is given."""
+    if len(inputs) > 1:
+        raise data.DataError("say with -o where the file made of several inputs goes")
+    path = inputs[0].absolute()
+    if not path.name:
+        raise data.DataError(f"say with -o where the file made of {path} goes")
+    return path.with_name((path.name if path.is_dir() else path.stem) + suffix)
+
+
+def _kind_and_target(arguments: argparse.Namespace, count: int) -> tuple[str, Path]:
+    """Format and place of what is decompressed; DataError if something is there."""
+    from caebook import pictures
+
+    target, kind = arguments.output, arguments.format
+    if target is None:
+        kind = kind or ("png" if count == 1 else "npy")
+        folder = kind == "png" and count > 1
+        suffix = "" if folder else f".{kind}"
+        target = _beside([arguments.file], suffix)
+    endings = {".png": "png", ".idx": "idx", ".npy": "npy", "": "png"}
+    if target.name.endswith("ubyte"):
+        endings[target.suffix] = "idx"
+    if kind is None and target.suffix not in endings:
+        raise data.DataError(
+            f"{target}: say with --format what to write, or let the name end in .png, "
+            ".idx or .npy"
+        )
+    kind = kind or endings[target.suffix]
+    if kind == "png" and count > 1:
+        pictures.check_folder_free(target, arguments.force)
+    else:
+        pictures.check_free(target, arguments.force)
+    return kind, target
+
+
+def _model_of(header: "Header", name: str | None) -> "Model":
+    """Find the model that a file was written with, or the one that was asked for."""
+    from caebook import codec
+
+    if name is not None:
+        return codec.find_model(name)
+    return codec.find_model(header.model, header.checksum)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a .cae file; what is wrong with it is said with its name."""
+    from caebook import codec
+
+    try:
+        with path.open("rb") as file:
+            yield file
+    except codec.CorruptFile as error:
+        raise data.DataError(f"{path}: {error}") from error
+    except OSError as error:
+        raise data.DataError(
+            f"{path}: cannot be read ({error.strerror or error})"
+        ) from error
+
+
+def _progress(count: int, quiet: bool) -> tqdm:
+    """A bar on a terminal, for what takes longer than a moment."""
+    return tqdm(total=count, unit=" images", disable=True if quiet else None, delay=0.5)
+
+
+def _counted(parts: "Iterator[np.ndarray]", bar: tqdm) -> "Iterator[np.ndarray]":
+    """Pass parts on, and let the bar know how long they were."""
+    for part in parts:
+        yield part
+        bar.update(len(part))
+
+
+def _sizes(size: int, count: int) -> str:
+    """Say how many bytes that is, for each image and pixel."""
+    images = "1 image" if count == 1 else f"{count:,} images"
+    return (
+        f"{images}, {size:,} bytes; {size / count:.2f} bytes an image, "
+        f"{8 * size / count / 784:.3f} bits a pixel, {784 * count / size:.1f} : 1"
+    )
+
+
+# --- caebook model ----------------------------------------------------------------
+
+
+def _add_model(groups: argparse._SubParsersAction) -> None:
+    """Add `caebook model …`."""
+    parser = groups.add_parser("model", help="list and make models to compress with")
+    commands = parser.add_subparsers(metavar="command", required=True)
+
+    text = "Say which models are here, and where."
+    listing = commands.add_parser("list", help=text, description=text)
+    listing.set_defaults(run=_list_models)
+
+    text = "Make a model of a run: fit a quantiser and tables to its codes."
+    make = commands.add_parser(
+        "make",
+        help=text,
+        description=f"{text} They are kept beside the run, or beside a copy of it.",
+    )
+    make.add_argument("folder", type=Path, metavar="run", help="folder of the run")
+    make.add_argument(
+        "--bits", type=int, choices=range(1, 9), default=4, metavar="1…8",
+        help="bits of a number before entropy coding (default: 4)",
+    )  # fmt: skip
+    make.add_argument(
+        "--quantiser", choices=("uniform", "lloyd-max"), default="lloyd-max",
+        help="how levels are chosen (default: lloyd-max)",
+    )  # fmt: skip
+    make.add_argument(
+        "--dataset", metavar="NAME",
+        help="fit to training images of this data set (default: the run's own)",
+    )  # fmt: skip
+    make.add_argument(
+        "--images", type=_count, default=10_000, metavar="N",
+        help="how many training images (default: 10,000)",
+    )  # fmt: skip
+    make.add_argument(
+        "--copy-to", type=Path, metavar="FOLDER",
+        help="first copy the run here, with a faster decoder: src/caebook/models is "
+        "where the package's own models are",
+    )  # fmt: skip
+    make.add_argument("--quiet", action="store_true", help="show no progress")
+    make.set_defaults(run=_make_model)
+
+
+def _list_models(arguments: argparse.Namespace) -> int:
+    """Print one line per model."""
+    from caebook import codec
+
+    paths = codec.list_models()
+    for path in paths:
+        model = codec.Model.load(path)
+        default = " (default)" if model.id == codec.DEFAULT_MODEL else ""
+        print(f"{model.id}{default}  {path}")
+    if not paths:
+        print("no model is here yet; `caebook model make` makes one of a run")
+    return 0
+
+
+def _make_model(arguments: argparse.Namespace) -> int:
+    """Fit a model to a run, and print its name and file."""
+    from dataclasses import replace
+
+    from caebook import codec
+
+    run = codec.read_run(arguments.folder)
+    dataset = data.load(arguments.dataset or run.record["dataset"])
+    try:
+        images, *_ = dataset.training_split(arguments.images)
+    except ValueError as error:
+        raise data.DataError(str(error)) from error
+    about = {"dataset": dataset.name, "sha256": dataset.sha256}
+    with _progress(len(images), arguments.quiet) as bar:
+        model = codec.fit(
+            run, images, arguments.bits, arguments.quantiser, about, bar.update
+        )
+    if arguments.copy_to is not None:
+        model = replace(model, run=codec.package(run, arguments.copy_to))
+    path = model.save()
+    print(f"{model.id}  {path}")
     return 0
 
 
