@@ -195,7 +195,8 @@ def lloyd_max(codes: np.ndarray, bits: int) -> Quantiser:
     Each level is the mean of the numbers that are rounded to it, each threshold the
     middle between two levels: repeating both in turn never makes the error larger
     (Lloyd, 1982, doi:10.1109/TIT.1982.1056489; Max, 1960). Where that ends depends on
-    where it starts, so it starts once from equal steps and once from equal shares.
+    where it starts, so it starts once from equal steps and once from the cells that
+    come of dividing the worst one, again and again.
 
     Parameters
     ----------
@@ -208,12 +209,10 @@ def lloyd_max(codes: np.ndarray, bits: int) -> Quantiser:
         No worse than `uniform` on these codes.
     """
     values = np.sort(_sample(codes, bits).astype(float))
-    shares = (np.arange(1 << bits) + 0.5) / (1 << bits)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
     starts = [_equal_steps(values, bits, TAIL).astype(float)]
-    by_share = np.quantile(np.unique(values), shares)
-    if (np.diff(by_share.astype(np.float32)) > 0).all():
-        starts.append(by_share)
-    found = [_lloyd(values, start) for start in starts]
+    starts.append(_divided(values, sums, 1 << bits))
+    found = [_lloyd(values, sums, start) for start in starts]
     _, levels = min(found, key=lambda result: result[0])
     return Quantiser("lloyd-max", levels.astype(np.float32))
 
@@ -244,9 +243,30 @@ def _equal_steps(values: np.ndarray, bits: int, tail: float) -> np.ndarray:
     return np.linspace(low, high, 1 << bits, dtype=np.float32)
 
 
-def _lloyd(values: np.ndarray, levels: np.ndarray) -> tuple[float, np.ndarray]:
+def _divided(values: np.ndarray, sums: np.ndarray, count: int) -> np.ndarray:
+    """Means of `count` cells of sorted values; the worst is divided at its mean."""
+    squares = np.concatenate([[0.0], np.cumsum(np.square(values))])
+    bounds = np.array([0, len(values)])
+    while True:
+        means = np.diff(sums[bounds]) / np.diff(bounds)
+        if len(means) == count:
+            return means
+        errors = np.diff(squares[bounds]) - np.diff(sums[bounds]) * means
+        same = values[bounds[:-1]] == values[bounds[1:] - 1]
+        worst = np.where(same, -1, errors).argmax()
+        if same[worst]:  # fewer values than levels: what is left lies above them all
+            step = max(1.0, abs(means[-1]))
+            spare = np.arange(1, count - len(means) + 1) * step
+            return np.concatenate([means, means[-1] + spare])
+        first, last = bounds[worst : worst + 2]
+        cut = first + np.searchsorted(values[first:last], means[worst])
+        bounds = np.insert(bounds, worst + 1, min(max(cut, first + 1), last - 1))
+
+
+def _lloyd(
+    values: np.ndarray, sums: np.ndarray, levels: np.ndarray
+) -> tuple[float, np.ndarray]:
     """Improve levels for sorted values; return the mean squared error with them."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
 
     def cells(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         middle = (levels[1:] + levels[:-1]) / 2
@@ -799,6 +819,8 @@ def fit(
     check_images(images)
     if run.record["kind"] != "autoencoder":
         raise CodecError(f"{run.name} is a classifier: it makes no codes to store")
+    if kind not in QUANTISERS:
+        raise ValueError(f"quantiser {kind!r} is none of {list(QUANTISERS)}")
     numbers = run.record["code"]["count"]
     counts = np.zeros((numbers, 1 << bits), np.int64)
     with _network_errors(run):

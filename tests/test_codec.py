@@ -1,0 +1,982 @@
+"""The codec: quantisers, entropy coders, models, files and commands."""
+
+import errno
+import gzip
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tiny
+from fakes import idx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from mutate import seal
+from PIL import Image
+
+from caebook import cli, codec, data, pictures
+from caebook.codec import AdaptiveCoder, CodecError, CorruptFile, StaticCoder
+from caebook.profiles import root
+from caebook.training.onnx import split_narrow_convolutions
+
+IMAGES = tiny.images(40)
+settings.register_profile("codec", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("codec")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> codec.Model:
+    """16 numbers of 4 bits. Tests must not change its folder."""
+    return tiny.make_model(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def content(model) -> bytes:
+    return codec.compress(IMAGES, model)
+
+
+# --- quantisers -------------------------------------------------------------------
+
+
+def codes(shape=(500, 2, 2, 1), seed=0) -> np.ndarray:
+    """ReLU-like: many zeros, and a long tail."""
+    values = np.random.default_rng(seed).normal(size=shape) ** 3
+    return np.maximum(values, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", codec.QUANTISERS)
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_each_number_goes_to_its_nearest_level(kind, bits):
+    quantiser = codec.QUANTISERS[kind](codes(), bits)
+    assert (quantiser.kind, quantiser.bits) == (kind, bits)
+    values = codes(seed=1)
+    symbols = quantiser.encode(values)
+    assert symbols.shape == (500, 4) and symbols.dtype == np.uint8
+    distance = np.abs(values.reshape(500, 4, 1) - quantiser.levels)
+    found = quantiser.decode(symbols)
+    assert found.dtype == np.float32
+    gap = np.abs(values.reshape(500, 4) - found) - distance.min(axis=2)
+    assert gap.max() <= 1e-6
+
+
+def test_a_number_between_two_levels_goes_up():
+    quantiser = codec.Quantiser("uniform", np.float32([0, 1, 2, 3]))
+    values = np.float32([[-9, 0.49, 0.5, 1.5, 2.51, 99, np.inf]])
+    assert quantiser.encode(values).tolist() == [[0, 0, 1, 2, 3, 3, 3]]
+
+
+def test_uniform_levels_span_the_codes_but_not_an_outlier():
+    values = np.linspace(0, 1, 10_000, dtype=np.float32)
+    values[77] = 1000
+    levels = codec.uniform(values, 4).levels
+    assert np.ptp(np.diff(levels)) < 1e-6
+    assert levels[0] == pytest.approx(0.001, abs=1e-3)
+    assert levels[-1] == pytest.approx(0.999, abs=1e-3)
+    assert codec.uniform(values, 4, tail=0).levels[-1] == 1000
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_lloyd_max_levels_are_means_and_no_worse_than_uniform(bits):
+    values = codes()
+
+    def error(quantiser):
+        decoded = quantiser.decode(quantiser.encode(values))
+        return np.mean((decoded - values.reshape(500, 4)) ** 2)
+
+    found = codec.lloyd_max(values, bits)
+    symbols = found.encode(values)
+    for index in np.unique(symbols):
+        mean = values.reshape(500, 4)[symbols == index].mean()
+        assert found.levels[index] == pytest.approx(mean, rel=1e-3, abs=1e-3)
+    assert error(found) <= error(codec.uniform(values, bits)) * (1 + 1e-6)
+
+
+def test_lloyd_max_finds_clusters():
+    values = np.float32([0, 0, 0, 0, 0, 0, 1, 1, 5, 5.5, 9, 9])
+    levels = codec.lloyd_max(values, 2).levels
+    assert levels == pytest.approx([0, 1, 5.25, 9])
+
+
+@pytest.mark.parametrize("kind", codec.QUANTISERS)
+@pytest.mark.parametrize("value", [0, 1, -1e6, 1e30])
+def test_codes_that_are_all_the_same_can_be_quantised(kind, value):
+    values = np.full((10, 3), value, np.float32)
+    quantiser = codec.QUANTISERS[kind](values, 3)
+    assert quantiser.decode(quantiser.encode(values)) == pytest.approx(values)
+
+
+def test_a_quantiser_takes_a_sample_of_many_codes(monkeypatch):
+    monkeypatch.setattr(codec, "SAMPLE", 1000)
+    values = np.zeros((5000, 4), np.float32)
+    values[:, 3] = 1  # equal steps of 4 would see one channel only
+    assert codec.lloyd_max(values, 1).levels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("levels", "says"),
+    [
+        ([0.0, 1.0], "float32"),
+        (np.float32([0, 1, 2]), "2, 4, 8"),
+        (np.float32([1, 1]), "ascending"),
+        (np.float32([0, np.nan]), "finite"),
+    ],
+)
+def test_wrong_levels_are_refused(levels, says):
+    with pytest.raises(ValueError, match=says):
+        codec.Quantiser("uniform", np.asarray(levels))
+
+
+def test_wrong_codes_are_refused():
+    quantiser = codec.uniform(codes(), 2)
+    with pytest.raises(ValueError, match="NaN"):
+        quantiser.encode(np.float32([[0, np.nan]]))
+    with pytest.raises(ValueError, match="float32"):
+        quantiser.encode(np.zeros((2, 2)))
+    for bits in (0, 9, 2.5):
+        with pytest.raises(ValueError, match="1 to 8"):
+            codec.uniform(codes(), bits)
+    for empty in (np.zeros(0), np.float32([np.inf])):
+        with pytest.raises(ValueError, match="finite"):
+            codec.lloyd_max(empty, 2)
+
+
+# --- tables and entropy coders ----------------------------------------------------
+
+COUNTS = np.array([[5, 2, 1, 0], [1, 1, 1, 1], [0, 0, 0, 9]])
+SYMBOLS = np.array([[0, 1, 3], [1, 3, 3], [0, 2, 3], [2, 0, 3], [0, 1, 3]], np.uint8)
+
+
+def test_frequencies_are_whole_numbers_worked_out_by_hand():
+    tables = codec.frequencies(COUNTS)
+    assert tables.dtype == np.uint16
+    assert tables.tolist() == [
+        [40_959, 16_384, 8_192, 1],  # 1 + 65,532 · 5 // 8, and 1 left over
+        [16_384] * 4,
+        [1, 1, 1, 65_533],
+    ]
+
+
+def test_the_streams_of_version_1_stay_readable():
+    """Bytes written once: if these change, the format has changed."""
+    tables = codec.frequencies(COUNTS)
+    streams = {
+        "9613020038b2": lambda: StaticCoder(tables),
+        "e208ed0ed536": lambda: AdaptiveCoder(3, 4),
+        "3b0d020010b9": lambda: AdaptiveCoder(3, 4, tables),
+    }
+    for stream, coder in streams.items():
+        assert coder().encode(SYMBOLS).hex() == stream
+        assert (coder().decode(bytes.fromhex(stream), 5) == SYMBOLS).all()
+
+
+@st.composite
+def messages(draw) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols, and counts that may have nothing to do with them."""
+    levels = 1 << draw(st.integers(1, 8))
+    shape = (draw(st.integers(1, 40)), draw(st.integers(1, 9)))
+    symbols = draw(arrays.arrays(np.uint8, shape, elements=st.integers(0, levels - 1)))
+    counts = arrays.arrays(
+        np.int64, (shape[1], levels), elements=st.integers(0, 1_000_000)
+    )
+    return symbols, draw(counts.filter(lambda c: (c.sum(axis=1) > 0).all()))
+
+
+@given(messages())
+def test_what_is_encoded_is_decoded(message):
+    symbols, counts = message
+    tables = codec.frequencies(counts)
+    assert (tables.sum(axis=1) == 65_536).all() and tables.min() >= 1
+    for make in (
+        lambda: StaticCoder(tables),
+        lambda: AdaptiveCoder(*tables.shape),
+        lambda: AdaptiveCoder(*tables.shape, tables),
+    ):
+        stream = make().encode(symbols)
+        assert (make().decode(stream, len(symbols)) == symbols).all()
+
+
+def skewed(count: int, numbers: int, levels: int = 16) -> np.ndarray:
+    """Symbols of which some are frequent."""
+    values = np.random.default_rng(0).exponential(levels / 8, (count, numbers))
+    return np.minimum(values, levels - 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4_000, 16), (777, 37), (3, 20_001)])
+def test_streams_are_as_short_as_the_symbols_allow(shape):
+    symbols = skewed(*shape)
+    tables = codec.frequencies(codec.count_levels(symbols, 16))
+    stream = StaticCoder(tables).encode(symbols)
+    assert (StaticCoder(tables).decode(stream, len(symbols)) == symbols).all()
+    lanes = max(1, symbols.size // 4096)
+    ideal = codec.ideal_bits(symbols, tables) / 8
+    assert ideal - 1 <= len(stream) <= 1.002 * ideal + 4 * lanes + 1
+
+
+def test_ideal_bits_are_the_entropy_where_the_tables_fit():
+    symbols = np.repeat(np.uint8([[0], [0], [0], [1]]), 1000, axis=0)
+    tables = codec.frequencies(codec.count_levels(symbols, 2))
+    entropy = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))
+    assert codec.ideal_bits(symbols, tables) == pytest.approx(4000 * entropy, rel=1e-6)
+
+
+def test_the_adaptive_coder_learns():
+    symbols = skewed(3_000, 16)
+    wrong = codec.frequencies(codec.count_levels(15 - symbols, 16))
+    right = codec.frequencies(codec.count_levels(symbols, 16))
+    least = len(StaticCoder(right).encode(symbols))
+    # Without tables it has to learn 15 numbers at each position.
+    assert len(AdaptiveCoder(16, 16).encode(symbols)) < 1.05 * least
+    assert len(AdaptiveCoder(16, 16, right).encode(symbols)) < 1.01 * least
+    adapted = len(AdaptiveCoder(16, 16, wrong).encode(symbols))
+    assert adapted < len(StaticCoder(wrong).encode(symbols)) / 2
+
+
+def test_the_adaptive_coder_goes_on_where_it_was():
+    symbols = skewed(900, 4)
+    writer, reader = AdaptiveCoder(4, 16), AdaptiveCoder(4, 16)
+    streams = [writer.encode(part) for part in (symbols[:400], symbols[400:])]
+    assert len(streams[1]) < len(AdaptiveCoder(4, 16).encode(symbols[400:]))
+    for stream, part in zip(streams, (symbols[:400], symbols[400:]), strict=True):
+        assert (reader.decode(stream, len(part)) == part).all()
+
+
+def test_broken_streams_are_refused():
+    symbols = skewed(2_000, 8)
+    tables = codec.frequencies(codec.count_levels(symbols, 16))
+    coder = StaticCoder(tables)
+    stream = coder.encode(symbols)
+    for broken, says in (
+        (stream[:-2], "ends too early|does not end"),
+        (stream[:-1], "is not one of"),
+        (stream[:8], "is not one of"),
+        (stream + bytes(2), "does not end"),
+        (bytes(4) + stream[4:], "no writer ends in"),
+        (b"", "is not one of"),
+    ):
+        with pytest.raises(CorruptFile, match=says):
+            coder.decode(broken, len(symbols))
+    with pytest.raises(CorruptFile):
+        coder.decode(stream, len(symbols) + 1)
+
+
+def test_wrong_symbols_and_tables_are_refused():
+    coder = StaticCoder(codec.frequencies(COUNTS))
+    for symbols, says in (
+        (SYMBOLS.astype(int), "uint8"),
+        (SYMBOLS[:, :2], "3"),
+        (SYMBOLS + 2, "symbol 5 is none of 4"),
+        (SYMBOLS[:0], "no symbols"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            coder.encode(symbols)
+    with pytest.raises(ValueError, match="all 0"):
+        codec.frequencies(np.zeros((1, 4), int))
+    for tables, says in (
+        (np.full((2, 4), 16_384), "uint16"),
+        (np.full((2, 3), 21_845, np.uint16), "2 to 256"),
+        (np.full((2, 4), 16_383, np.uint16), "65536"),
+        (np.uint16([[0, 32_768, 16_384, 16_384]]), "above 0"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            StaticCoder(tables)
+
+
+# --- models -----------------------------------------------------------------------
+
+
+def test_a_model_is_read_as_it_was_saved(model):
+    found = codec.find_model(model.run.folder)
+    assert found.id == model.id == f"{tiny.NAME}:lloyd-max4"
+    assert (found.quantiser.levels == model.quantiser.levels).all()
+    assert (found.tables == model.tables).all() and found.tables.dtype == np.uint16
+    assert found.checksum == model.checksum and len(found.checksum) == 32
+    assert found.fitted == {"images": 500}
+    assert (found.symbols(IMAGES) == model.symbols(IMAGES)).all()
+
+
+def test_a_model_makes_what_run_and_quantiser_make(model):
+    symbols = model.symbols(IMAGES)
+    assert (symbols == model.quantiser.encode(model.run.encode(IMAGES))).all()
+    blocks = model.quantiser.levels[symbols].reshape(-1, 4, 4)
+    wanted = np.rint(255 * np.clip(blocks, 0, 1)).astype(np.uint8)
+    assert (model.images(symbols)[:, ::7, ::7] == wanted).all()
+
+
+def test_fitting_takes_levels_and_tables_from_the_images(model):
+    coded = model.run.encode(tiny.images(500))
+    assert (codec.lloyd_max(coded, 4).levels == model.quantiser.levels).all()
+    counts = codec.count_levels(model.quantiser.encode(coded), 16)
+    assert (codec.frequencies(counts) == model.tables).all()
+
+
+def test_the_checksum_is_of_all_that_decoding_depends_on(model, tmp_path):
+    quantiser = model.quantiser
+    levels = quantiser.levels.copy()
+    levels[-1] = np.nextafter(levels[-1], np.float32(9))
+    tables = model.tables.copy()
+    tables[3, [tables[3].argmin(), tables[3].argmax()]] += np.uint16([1, 65_535])
+    other = tiny.write_run(tmp_path, gain=0.5)
+    changed = [
+        replace(model, quantiser=replace(quantiser, levels=levels)),
+        replace(model, tables=tables),
+        replace(model, run=other),
+    ]
+    assert len({m.checksum for m in [model, *changed]}) == 4
+
+
+def test_models_that_do_not_go_together_are_refused(model):
+    with pytest.raises(ValueError, match=r"needs tables of shape \(16, 4\)"):
+        replace(model, quantiser=codec.uniform(codes(), 2))
+    record = {**model.run.record, "kind": "classifier"}
+    with pytest.raises(ValueError, match="no autoencoder"):
+        replace(model, run=replace(model.run, record=record))
+    with pytest.raises(CodecError, match="no codes to store"):
+        codec.fit(replace(model.run, record=record), IMAGES)
+    with pytest.raises(ValueError, match="none of"):
+        codec.fit(model.run, IMAGES, kind="best")
+
+
+def test_a_network_that_makes_no_numbers_is_named(tmp_path):
+    run = tiny.write_run(tmp_path, gain=np.nan)
+    model = codec.fit(run, IMAGES)
+    with pytest.raises(CodecError, match=f"{tiny.NAME} cannot be used"):
+        model.images(model.symbols(IMAGES))
+    (run.folder / "encoder.onnx").write_bytes(b"none")
+    with pytest.raises(CodecError, match="is no ONNX model"):
+        codec.fit(codec.read_run(run.folder), IMAGES)
+
+
+def test_damaged_models_are_refused(tmp_path):
+    path = tiny.make_model(tmp_path).save()
+    sound = path.read_bytes()
+    for damaged in (
+        b"",
+        b"junk",
+        sound[:200],
+        sound[:-1],
+        flip(sound, len(sound) // 2),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(CodecError, match=re.escape(str(path))):
+            codec.find_model(path)
+    for changes in (
+        {"about": np.array("[]")},
+        {"about": np.array("{")},
+        {"levels": np.zeros(16, np.float32)},
+        {"tables": np.zeros((16, 16), np.uint16)},
+        {"tables": np.array([{}])},  # a pickle
+    ):
+        path.write_bytes(sound)
+        with np.load(path) as file:
+            content = {**file, **changes}
+        np.savez(path, **content)
+        with pytest.raises(CodecError, match=re.escape(str(path))):
+            codec.find_model(path)
+
+
+def test_another_decoder_than_the_model_was_made_for_is_refused(tmp_path):
+    model = tiny.make_model(tmp_path)
+    (model.run.folder / "decoder.onnx").write_bytes(tiny.decoder(4, gain=0.9))
+    with pytest.raises(CodecError, match="has changed"):
+        codec.find_model(model.run.folder)
+
+
+def test_models_are_found_by_name_in_the_package_and_in_builds(tmp_path, monkeypatch):
+    monkeypatch.setattr(codec, "MODELS_FOLDER", tmp_path / "package")
+    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
+    with pytest.raises(CodecError, match="no model is here yet"):
+        codec.find_model()
+    build = tmp_path / "build" / "reader" / "runs"
+    first = tiny.make_model(build)
+    assert codec.find_model(first.id).run.folder.parent == build
+    second = tiny.make_model(tmp_path / "package", bits=2)
+    assert codec.find_model(second.id).run.folder.parent == tmp_path / "package"
+    with pytest.raises(CodecError, match=f"here are .*{re.escape(first.id)}"):
+        codec.find_model("other-keras-mnist-s0:uniform3")
+    # One name, two models: a file's checksum says which.
+    other = codec.fit(tiny.write_run(tmp_path / "reference", gain=0.5), IMAGES)
+    other.save()
+    assert codec.find_model(first.id).checksum == other.checksum
+    assert codec.find_model(first.id, first.checksum[:8]).checksum == first.checksum
+    with pytest.raises(CodecError, match="made anew"):
+        codec.find_model(first.id, b"\0" * 8)
+
+
+def test_a_folder_is_told_what_it_lacks(tmp_path):
+    with pytest.raises(CodecError, match="neither a model's name nor the folder"):
+        codec.find_model(tmp_path)
+    run = tiny.write_run(tmp_path)
+    with pytest.raises(CodecError, match="caebook model make"):
+        codec.find_model(run.folder)
+    for bits in (2, 3):
+        codec.fit(run, IMAGES, bits).save()
+    with pytest.raises(CodecError, match=r"max2\.npz or .*max3\.npz"):
+        codec.find_model(run.folder)
+    assert codec.find_model(run.folder / "codec-lloyd-max3.npz").quantiser.bits == 3
+
+
+def test_a_packaged_run_decodes_the_same_with_another_last_layer(model, tmp_path):
+    run = codec.package(model.run, tmp_path / "models")
+    assert run.folder == tmp_path / "models" / model.run.name
+    kernels = convolutions((run.folder / "decoder.onnx").read_bytes())
+    assert kernels == [(9, 1, 1, 1), (1, 9, 3, 3)]
+    values = codes((20, 4, 4, 1))
+    assert run.decode(values) == pytest.approx(model.run.decode(values), abs=1e-6)
+    with pytest.raises(CodecError, match="exists already"):
+        codec.package(model.run, tmp_path / "models")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [run.name]
+
+
+def convolutions(content: bytes) -> list[tuple[int, ...]]:
+    graph = onnx.load_from_string(content).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    return [shapes[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]])
+def test_split_convolutions_compute_the_same(pads):
+    rng = np.random.default_rng(0)
+    weights = {
+        "wide": rng.normal(size=(3, 2, 3, 3)).astype(np.float32),
+        "narrow": rng.normal(size=(1, 3, 2, 2)).astype(np.float32),
+        "bias": np.float32([0.3]),
+    }
+    nodes = [
+        onnx.helper.make_node("Conv", ["code", "wide"], ["a"], pads=[1, 1, 1, 1]),
+        onnx.helper.make_node("Conv", ["a", "narrow", "bias"], ["images"], pads=pads),
+    ]
+    side = 5 + pads[0] + pads[2] - 1
+    made = tiny.onnx_model(
+        nodes, ("code", (2, 5, 5)), ("images", (1, side, side)), weights
+    )
+    split = split_narrow_convolutions(made)
+    assert convolutions(split) == [(3, 2, 3, 3), (4, 3, 1, 1), (1, 4, 2, 2)]
+    values = rng.normal(size=(4, 2, 5, 5)).astype(np.float32)
+    before, after = (
+        onnxruntime.InferenceSession(content).run(None, {"code": values})[0]
+        for content in (made, split)
+    )
+    assert after == pytest.approx(before, abs=1e-5)
+
+
+# --- files ------------------------------------------------------------------------
+
+
+def flip(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("coder", codec.CODERS)
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_a_file_is_decoded_to_the_same_codes(model, coder, count, monkeypatch):
+    images = IMAGES[:count]
+    content = codec.compress(images, model, coder)
+    decoded = []
+    kept = codec.Model.images
+    monkeypatch.setattr(
+        codec.Model, "images", lambda self, s: decoded.append(s) or kept(self, s)
+    )
+    found = codec.decompress(content, model)
+    assert (np.concatenate(decoded) == model.symbols(images)).all()
+    assert (found == kept(model, model.symbols(images))).all()
+    assert found.dtype == np.uint8 and found.shape == images.shape
+
+
+@pytest.mark.parametrize("coder", codec.CODERS)
+def test_long_files_are_written_and_read_in_blocks(model, coder, monkeypatch):
+    monkeypatch.setattr(codec, "SAMPLE", 16 * 7)
+    parts = list(codec.compressed(IMAGES, model, coder))
+    assert len(parts) == 2 + 6  # header, checksum, and 5 × 7 + 5 images
+    found = codec.decompress(b"".join(parts), model)
+    assert (found == model.images(model.symbols(IMAGES))).all()
+
+
+def test_progress_is_told_of_every_image(model):
+    done = []
+    images = tiny.images(250)
+    list(codec.compressed(images, model, progress=done.append))
+    assert sum(done) == 250 and len(done) > 1
+
+
+def layout() -> list[tuple[int, int, str]]:
+    """Offset, bytes and name of the header's fields, as the format's page has them."""
+    page = (root() / "book" / "format.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| ([a-z ]+)", page, re.MULTILINE)
+    return [(int(at), int(size), name.strip()) for at, size, name in rows]
+
+
+def test_the_format_is_as_its_page_says(model, content):
+    fields, at = {}, 0
+    for offset, size, name in layout():
+        assert offset == at
+        fields[name] = content[offset : offset + size]
+        at += size
+    assert at == 32
+
+    def number(name):
+        return int.from_bytes(fields[name], "little")
+
+    assert fields["magic"] == b"\x89CAE"
+    assert number("version") == 1
+    assert number("quantiser") == {"uniform": 1, "lloyd-max": 2}["lloyd-max"]
+    assert number("bits") == 4
+    assert number("entropy coder") == 1
+    assert number("precision") == 16
+    assert number("unused") == 0
+    assert number("images") == len(IMAGES)
+    assert (number("height"), number("width"), number("numbers")) == (28, 28, 16)
+    assert fields["checksum"] == model.checksum[:8]
+    at += number("length of name")
+    assert content[32:at].decode() == model.id
+    stream = StaticCoder(model.tables).encode(model.symbols(IMAGES))
+    rest = struct.pack("<I", len(stream)) + stream
+    assert content[at:-4] == rest
+    assert content[-4:] == struct.pack("<I", zlib.crc32(content[:-4]))
+
+
+def change(offset: int, value: int, size: int = 1):
+    """A forger who changes a field, and makes the checksum fit again."""
+
+    def forge(content: bytes) -> bytes:
+        end = offset + size
+        field = value.to_bytes(size, "little")
+        return seal(content[:offset] + field + content[end:])
+
+    return forge
+
+
+LENGTH_AT = 32 + len(f"{tiny.NAME}:lloyd-max4")
+FORGERIES = {
+    "nothing": (lambda content: b"", "no .cae file"),
+    "text": (lambda content: b"GIF89a, or anything else", "no .cae file"),
+    "magic alone": (lambda content: content[:4], "truncated: 4 bytes"),
+    "half a header": (lambda content: content[:20], "truncated: 20 bytes"),
+    "header alone": (lambda content: content[:LENGTH_AT], "before block 1"),
+    "half": (lambda content: content[: len(content) // 2], "within block 1"),
+    "last byte": (lambda content: content[:-1], "within block 1"),
+    "more": (lambda content: content + b"\0", "1 bytes more"),
+    "flip": (lambda content: flip(content, LENGTH_AT + 9), "checksum does not fit"),
+    "version": (change(4, 2), "of version 2"),
+    "quantiser": (change(5, 9), "unknown quantiser 9"),
+    "other quantiser": (change(5, 1), "does not make"),
+    "0 bits": (change(6, 0), "0 bits"),
+    "9 bits": (change(6, 9), "9 bits"),
+    "5 bits": (change(6, 5), "does not make"),
+    "coder": (change(7, 3), "unknown entropy coder 3"),
+    "other coder": (change(7, 2), "stream"),
+    "precision": (change(8, 12), "tables of 12 bits"),
+    "name": (change(9, 3), "no name of a model"),
+    "long name": (change(9, 255), "no name of a model"),
+    "bad name": (change(33, 47), "no name of a model"),
+    "other name": (change(32, ord("u")), "which is not"),
+    "unused": (change(11, 1), "that are not"),
+    "no images": (change(12, 0, 4), "no images"),
+    "one image less": (change(12, 39, 4), "stream"),
+    "one image more": (change(12, 41, 4), "stream"),
+    "many images": (change(12, 20_000, 4), "within block|cannot be|before block"),
+    "most images": (change(12, 2**32 - 1, 4), "cannot be|before block"),
+    "height": (change(16, 29, 2), "28×29"),
+    "width": (change(18, 65535, 2), "65535×28"),
+    "no numbers": (change(20, 0, 4), "without numbers"),
+    "more numbers": (change(20, 17, 4), "does not make"),
+    "most numbers": (change(20, 2**32 - 1, 4), "cannot be|before block"),
+    "checksum": (change(24, 0, 8), "which is not"),
+    "no block": (change(LENGTH_AT, 0, 4), "cannot be"),
+    "long block": (change(LENGTH_AT, 2**32 - 1, 4), "within block 1"),
+    "short block": (change(LENGTH_AT, 30, 4), "bytes more"),
+    "stream": (lambda content: seal(flip(content, LENGTH_AT + 9)), "stream"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_forged_files_are_refused_with_a_reason(model, content, name):
+    forge, says = FORGERIES[name]
+    with pytest.raises(CorruptFile, match=says):
+        codec.decompress(forge(content), model)
+
+
+def test_more_images_than_acceptable_are_refused(model, content):
+    with pytest.raises(CorruptFile, match="at most 39 are accepted"):
+        codec.decompress(content, model, max_images=39)
+    assert len(codec.decompress(content, model, max_images=40)) == 40
+
+
+def test_what_cannot_be_compressed_is_refused(model):
+    for images in (IMAGES[:, :14], IMAGES.astype(float), IMAGES[0], [1]):
+        with pytest.raises(TypeError, match="images must be"):
+            codec.compress(images, model)
+    with pytest.raises(ValueError, match="at least one"):
+        codec.compress(IMAGES[:0], model)
+    with pytest.raises(ValueError, match="static, adaptive"):
+        codec.compress(IMAGES, model, "best")
+
+
+def test_mutated_files_are_decoded_or_refused_in_little_memory():
+    """A short run of `mutate.py`, which says what is checked; the seed is fixed."""
+    command = [sys.executable, str(Path(__file__).with_name("mutate.py"))]
+    result = subprocess.run(
+        [*command, "--count", "2000", "--seed", "1"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    # The damage must reach every layer, or this test says little.
+    for reached in ("decoded", "does not end", "damaged", "truncated", "are declared"):
+        assert reached in result.stdout
+
+
+def test_the_codec_imports_no_framework():
+    code = (
+        "import sys, caebook.codec, caebook.cli\n"
+        "frameworks = {'torch', 'tensorflow', 'keras'}\n"
+        "sys.exit(bool(frameworks & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- pictures and commands --------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder to work in, without any models but the given ones."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path / "none"))
+    monkeypatch.setattr(codec, "MODELS_FOLDER", tmp_path / "none")
+    return tmp_path
+
+
+@pytest.fixture
+def default(model, monkeypatch, here) -> codec.Model:
+    """Let the tiny model be the one that comes with the package."""
+    monkeypatch.setattr(codec, "MODELS_FOLDER", model.run.folder.parent)
+    monkeypatch.setattr(codec, "DEFAULT_MODEL", model.id)
+    return model
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+def put_pngs(folder: Path, images: np.ndarray) -> Path:
+    folder.mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{index:02d}.png")
+    return folder
+
+
+def put(here: Path, kind: str) -> Path:
+    """The images as a file or folder."""
+    if kind == "folder":
+        return put_pngs(here / "in", IMAGES)
+    path = here / f"in.{kind}"
+    if kind == "npy":
+        np.save(path, IMAGES)
+    else:
+        content = idx(IMAGES)
+        path.write_bytes(gzip.compress(content) if kind == "gz" else content)
+    return path
+
+
+def read(path: Path) -> np.ndarray:
+    return np.array(pictures.read_pictures([path]))
+
+
+@pytest.mark.parametrize("kind", ["folder", "npy", "idx", "gz"])
+@pytest.mark.parametrize("target", ["out.npy", "out.idx", "out-ubyte", "out"])
+def test_images_come_back_as_the_codes_have_them(default, here, kind, target, capsys):
+    assert run("compress", put(here, kind)) == 0
+    size = (here / "in.cae").stat().st_size
+    assert f"40 images, {size} bytes; {size / 40:.2f} bytes" in capsys.readouterr().out
+    assert (here / "in.cae").read_bytes() == codec.compress(IMAGES, default)
+    assert run("decompress", "in.cae", "-o", target) == 0
+    found = read(here / target)
+    assert (found == default.images(default.symbols(IMAGES))).all()
+
+
+def test_output_is_readable_by_others(default, here):
+    np.save("in.npy", IMAGES)
+    assert run("compress", "in.npy") == 0
+    for target in ("out.npy", "out.idx", "out"):
+        assert run("decompress", "in.cae", "-o", target) == 0
+    wanted = default.images(default.symbols(IMAGES))
+    assert (np.load("out.npy") == wanted).all()
+    assert Path("out.idx").read_bytes() == idx(wanted)
+    assert sorted(os.listdir("out"))[::39] == ["00.png", "39.png"]
+    assert (np.asarray(Image.open("out/39.png")) == wanted[39]).all()
+
+
+def test_a_single_image(default, here):
+    folder = put_pngs(here / "in", IMAGES)
+    assert run("compress", folder / "03.png") == 0
+    assert run("decompress", folder / "03.cae", "-o", "03.png") == 0
+    assert read(here / "03.png").shape == (1, 28, 28)
+    np.save("one.npy", IMAGES[3])
+    assert run("compress", "one.npy") == 0
+    assert run("decompress", "one.cae") == 0
+    assert (read(here / "one.png") == read(here / "03.png")).all()
+    assert (here / "one.cae").read_bytes() == (folder / "03.cae").read_bytes()
+
+
+def test_several_files_and_the_adaptive_coder(default, here):
+    folder = put_pngs(here / "in", IMAGES)
+    paths = [folder / "07.png", folder / "02.png"]
+    assert run("compress", *paths, "-o", "two.cae", "--coder", "adaptive") == 0
+    content = (here / "two.cae").read_bytes()
+    assert content == codec.compress(IMAGES[[7, 2]], default, "adaptive")
+    assert run("decompress", "two.cae") == 0
+    assert read(here / "two.npy").shape == (2, 28, 28)
+
+
+def test_nothing_is_overwritten_without_force(default, here, capsys):
+    put(here, "npy")
+    assert run("compress", "in.npy") == 0
+    for source in ("in.cae", "out.npy", "out.idx"):
+        (here / source).write_bytes(b"kept")
+    put_pngs(here / "out", IMAGES[:1] * 0)
+    for command in (
+        ("compress", "in.npy"),
+        ("decompress", "in.cae", "-o", "out.npy"),
+    ):
+        assert run(*command) == 1
+        assert "--force" in capsys.readouterr().err or command[0] == "decompress"
+    assert (here / "in.cae").read_bytes() == b"kept"
+    assert run("compress", "in.npy", "--force") == 0
+    for target in ("out.npy", "out.idx", "out"):
+        assert run("decompress", "in.cae", "-o", target) == 1
+        assert "--force" in capsys.readouterr().err
+    assert (here / "out.npy").read_bytes() == b"kept"
+    assert os.listdir(here / "out") == ["00.png"] and read(here / "out").max() == 0
+    (here / "out" / "mine.png").write_bytes((here / "out" / "00.png").read_bytes())
+    for target in ("out.npy", "out.idx", "out"):
+        assert run("decompress", "in.cae", "-o", target, "--force") == 0
+    assert (read(here / "out.npy") == read(here / "out.idx")).all()
+    # A folder is filled, never emptied.
+    assert len(os.listdir(here / "out")) == 41
+    assert (read(here / "out")[:40] == read(here / "out.npy")).all()
+
+
+def bad_inputs(here: Path) -> dict[str, tuple[list[str], str]]:
+    """Commands that must fail, and what they must say."""
+    folder = put_pngs(here / "pngs", IMAGES[:2])
+    grey = Image.fromarray(IMAGES[0])
+    grey.convert("RGB").save(here / "rgb.png")
+    grey.resize((27, 28)).save(here / "narrow.png")
+    (here / "cut.png").write_bytes((folder / "00.png").read_bytes()[:60])
+    put_pngs(here / "mixed", IMAGES[:2])
+    (here / "mixed" / "notes.txt").write_text("mine")
+    (here / "empty").mkdir()
+    np.save(here / "float.npy", IMAGES / 255)
+    np.save(here / "flat.npy", IMAGES.reshape(40, 784))
+    np.save(here / "none.npy", IMAGES[:0])
+    np.save(here / "objects.npy", np.array([{}]), allow_pickle=True)
+    (here / "cut.npy").write_bytes((here / "float.npy").read_bytes()[:500])
+    (here / "cut.idx").write_bytes(idx(IMAGES)[:-5])
+    (here / "head.idx").write_bytes(idx(IMAGES)[:9])
+    (here / "wide.idx").write_bytes(idx(IMAGES.reshape(20, 56, 28)))
+    (here / "huge.idx").write_bytes(b"\0\0\x08\x03\xff\xff\xff\xff" + idx(IMAGES)[8:])
+    (here / "bad.gz").write_bytes(gzip.compress(idx(IMAGES))[:-30])
+    (here / "text.txt").write_text("nothing")
+    (here / "junk.cae").write_text("nothing")
+    np.save(here / "good.npy", IMAGES)
+    return {
+        "no such file": (["compress", "nix.png"], "nix.png: cannot be read"),
+        "rgb": (["compress", "rgb.png"], "mode RGB"),
+        "narrow": (["compress", "narrow.png"], "27×28"),
+        "cut png": (["compress", "cut.png"], "cut.png: cannot be read"),
+        "mixed": (["compress", "mixed"], "notes.txt"),
+        "empty": (["compress", "empty"], "holds no files"),
+        "float": (["compress", "float.npy"], "float64"),
+        "flat": (["compress", "flat.npy"], "(40, 784)"),
+        "none": (["compress", "none.npy"], "no pictures"),
+        "objects": (["compress", "objects.npy"], "objects.npy: cannot be read"),
+        "cut npy": (["compress", "cut.npy"], "cut.npy: cannot be read"),
+        "cut idx": (["compress", "cut.idx"], "truncated"),
+        "head idx": (["compress", "head.idx"], "truncated"),
+        "wide idx": (["compress", "wide.idx"], "28×56"),
+        "huge idx": (["compress", "huge.idx"], "4,294,967,295"),
+        "gz": (["compress", "bad.gz"], "truncated"),
+        "text": (["compress", "text.txt"], "neither a PNG"),
+        "two kinds": (["compress", "rgb.png", "good.npy", "-o", "x"], "good.npy"),
+        "two": (["compress", "rgb.png", "narrow.png"], "-o"),
+        "model": (["compress", "good.npy", "-m", "nix"], "neither a model's name"),
+        "id": (["compress", "good.npy", "-m", "a-b-s0:uniform1"], "here are"),
+        "nowhere": (["compress", "good.npy", "-o", "nix/x.cae"], "cannot be written"),
+        "onto folder": (["compress", "good.npy", "-o", "empty"], "is a folder"),
+        "junk": (["decompress", "junk.cae"], "junk.cae: this is no .cae file"),
+        "no file": (["decompress", "nix.cae"], "nix.cae: cannot be read"),
+        "folder": (["info", "empty"], "empty: cannot be read"),
+    }
+
+
+CASES = """no such file|rgb|narrow|cut png|mixed|empty|float|flat|none|objects|cut npy|
+cut idx|head idx|wide idx|huge idx|gz|text|two kinds|two|model|id|nowhere|onto folder|
+junk|no file|folder""".replace("\n", "").split("|")
+
+
+def test_bad_input_is_one_line_and_a_status(default, here, capsys):
+    cases = bad_inputs(here)
+    assert list(cases) == CASES
+    before = sorted(path for path in here.rglob("*"))
+    for name, (command, says) in cases.items():
+        assert run(*command) == 1, name
+        captured = capsys.readouterr()
+        assert captured.err.startswith("caebook: "), name
+        assert captured.err.count("\n") == 1 and says in captured.err, captured.err
+        assert sorted(path for path in here.rglob("*")) == before, name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["compress"],
+        ["compress", "in.npy", "--coder", "best"],
+        ["decompress", "in.cae", "--max-images", "0"],
+        ["decompress", "in.cae", "--format", "jpg"],
+        ["model", "make", "run", "--bits", "9"],
+        ["info"],
+        ["model"],
+    ],
+)
+def test_wrong_usage_is_status_2(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command)
+    assert ended.value.code == 2
+    assert "usage: caebook" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["out.npy", "out.idx", "out"])
+def test_a_full_disk_leaves_nothing_behind(default, here, target, capsys, monkeypatch):
+    put(here, "npy")
+    assert run("compress", "in.npy") == 0
+    before = sorted(here.iterdir())
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def fail(*arguments, **options):
+        raise full
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(Image.Image, "save", fail)
+    for command in (
+        ["compress", "in.npy", "-o", "two.cae"],
+        ["decompress", "in.cae", "-o", target],
+    ):
+        assert run(*command) == 1
+        assert "No space left on device" in capsys.readouterr().err
+        assert sorted(here.iterdir()) == before
+
+
+def test_an_interrupt_leaves_nothing_behind(default, here, monkeypatch):
+    put(here, "npy")
+    assert run("compress", "in.npy") == 0
+    before = sorted(here.iterdir())
+
+    def interrupt(self, symbols):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(codec.Model, "images", interrupt)
+    for target in ("out.npy", "out"):
+        assert run("decompress", "in.cae", "-o", target) == 130
+        assert sorted(here.iterdir()) == before
+
+
+def test_a_damaged_file_leaves_nothing_behind(default, here, capsys):
+    content = codec.compress(IMAGES, default)
+    Path("in.cae").write_bytes(seal(flip(content, LENGTH_AT + 9)))
+    for target in ("out.npy", "out"):
+        assert run("decompress", "in.cae", "-o", target) == 1
+        assert capsys.readouterr().err.startswith("caebook: in.cae: a stream")
+        assert [path.name for path in here.iterdir()] == ["in.cae"]
+
+
+def test_limits_and_formats_on_the_command_line(default, here, capsys):
+    Path("in.cae").write_bytes(codec.compress(IMAGES, default))
+    assert run("decompress", "in.cae", "--max-images", 39) == 1
+    assert "at most 39" in capsys.readouterr().err
+    assert run("decompress", "in.cae", "-o", "out.jpg") == 1
+    assert "--format" in capsys.readouterr().err
+    assert run("decompress", "in.cae", "--format", "png") == 0
+    assert len(list((here / "in").iterdir())) == 40
+    assert run("decompress", "in.cae", "--format", "idx") == 0
+    assert (here / "in.idx").read_bytes()[:4] == b"\0\0\x08\x03"
+
+
+def test_info_says_what_is_in_a_file(default, here, capsys):
+    content = codec.compress(IMAGES, default, "adaptive")
+    Path("in.cae").write_bytes(content)
+    assert run("info", "in.cae") == 0
+    said = capsys.readouterr().out
+    for part in (
+        "version 1",
+        "40 images",
+        f"{len(content)} bytes",
+        "16 numbers of 4 bits (lloyd-max",
+        "adaptive",
+        default.id,
+        default.checksum[:8].hex(),
+        str(default.run.folder),
+    ):
+        assert part in said
+    Path("in.cae").write_bytes(flip(content, 80))
+    assert run("info", "in.cae") == 1
+    assert "checksum" in capsys.readouterr().err
+
+
+def test_a_missing_model_is_named(model, here, capsys):
+    Path("in.cae").write_bytes(codec.compress(IMAGES, model))
+    assert run("info", "in.cae") == 0
+    assert f"no model {model.id}" in capsys.readouterr().out
+    assert run("decompress", "in.cae") == 1
+    assert f"no model {model.id}" in capsys.readouterr().err
+    assert run("decompress", "in.cae", "-m", model.run.folder) == 0
+
+
+def test_a_file_of_another_model_is_refused(default, here, capsys):
+    other = codec.fit(tiny.write_run(here), IMAGES, bits=2)
+    other.save()
+    Path("in.cae").write_bytes(codec.compress(IMAGES, default))
+    assert run("decompress", "in.cae", "-m", other.run.folder) == 1
+    assert "which is not" in capsys.readouterr().err
+
+
+def test_models_are_made_and_listed(here, monkeypatch, capsys):
+    source = tiny.write_run(here / "runs")
+    images = tiny.images(6_000)
+    labels = np.zeros(6_000, np.uint8)
+    dataset = data.Dataset(
+        "glyph-digits", images, labels, images, labels, ("0",), "here", "0" * 64, True
+    )
+    monkeypatch.setattr(data, "load", lambda name: dataset)
+    monkeypatch.setattr(codec, "MODELS_FOLDER", here / "models")
+    command = ["model", "make", source.folder, "--images", 300, "--bits", 2]
+    assert run(*command, "--quantiser", "uniform", "--copy-to", "models") == 0
+    model = codec.find_model(f"{tiny.NAME}:uniform2")
+    assert model.run.folder == here / "models" / tiny.NAME
+    assert model.fitted == {
+        "dataset": "glyph-digits",
+        "sha256": "0" * 64,
+        "images": 300,
+    }
+    capsys.readouterr()
+    assert run("model", "list") == 0
+    assert capsys.readouterr().out.startswith(f"{tiny.NAME}:uniform2  ")
+    assert run("model", "make", source.folder, "--images", 5_999) == 1
+    assert "ask for" in capsys.readouterr().err
+    assert run("model", "make", here) == 1
+    assert "run.json" in capsys.readouterr().err
+
+
+def test_the_packaged_models_are_sound():
+    """Those in the package, if there are any: what their files name must be there."""
+    for path in sorted(codec.MODELS_FOLDER.glob("*/codec-*.npz")):
+        model = codec.Model.load(path)
+        assert json.loads((path.parent / "run.json").read_text())
+        assert (codec.decompress(codec.compress(IMAGES, model)).shape) == IMAGES.shape
