@@ -443,30 +443,64 @@ def convolutions(content: bytes) -> list[tuple[int, ...]]:
     return [shapes[node.input[1]] for node in graph.node if node.op_type == "Conv"]
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]])
-def test_split_convolutions_compute_the_same(pads):
+def test_split_convolutions_compute_the_same(pads, early):
+    """With a 2 × 2 kernel and a bias, after an upsampling."""
     rng = np.random.default_rng(0)
     weights = {
         "wide": rng.normal(size=(3, 2, 3, 3)).astype(np.float32),
+        "scales": np.float32([1, 1, 2, 2]),
         "narrow": rng.normal(size=(1, 3, 2, 2)).astype(np.float32),
         "bias": np.float32([0.3]),
     }
+    node = onnx.helper.make_node
     nodes = [
-        onnx.helper.make_node("Conv", ["code", "wide"], ["a"], pads=[1, 1, 1, 1]),
-        onnx.helper.make_node("Conv", ["a", "narrow", "bias"], ["images"], pads=pads),
+        node("Conv", ["code", "wide"], ["a"], pads=[1, 1, 1, 1]),
+        node("Resize", ["a", "", "scales"], ["b"], mode="nearest"),
+        node("Conv", ["b", "narrow", "bias"], ["images"], pads=pads),
     ]
-    side = 5 + pads[0] + pads[2] - 1
+    side = 10 + pads[0] + pads[2] - 1
     made = tiny.onnx_model(
         nodes, ("code", (2, 5, 5)), ("images", (1, side, side)), weights
     )
-    split = split_narrow_convolutions(made)
+    split = split_narrow_convolutions(made, early)
     assert convolutions(split) == [(3, 2, 3, 3), (4, 3, 1, 1), (1, 4, 2, 2)]
+    kinds = [node.op_type for node in onnx.load_from_string(split).graph.node]
+    assert kinds.index("Resize") == (2 if early else 1)
     values = rng.normal(size=(4, 2, 5, 5)).astype(np.float32)
     before, after = (
         onnxruntime.InferenceSession(content).run(None, {"code": values})[0]
         for content in (made, split)
     )
     assert after == pytest.approx(before, abs=1e-5)
+
+
+def test_a_decoder_that_cannot_be_split_early_is_not(tmp_path):
+    """Here the rearranging before the last layer mixes channels and columns."""
+    run = tiny.write_run(tmp_path)
+    node = onnx.helper.make_node
+    nodes = [
+        node("Squeeze", ["code", "last"], ["a"]),  # N, 4, 4: 4 channels of 4 pixels
+        node("Reshape", ["a", "shape"], ["b"]),
+        node("Resize", ["b", "", "scales"], ["c"], mode="nearest"),
+        node("Conv", ["c", "kernel"], ["d"], pads=[1, 1, 1, 1]),
+        node("Squeeze", ["d", "channel"], ["images"]),
+    ]
+    weights = {
+        "last": np.array([3]),
+        "shape": np.array([-1, 4, 2, 2]),
+        "scales": np.float32([1, 1, 14, 14]),
+        "channel": np.array([1]),
+        "kernel": np.random.default_rng(0).random((1, 4, 3, 3), np.float32) / 36,
+    }
+    made = tiny.onnx_model(nodes, ("code", (4, 4, 1)), ("images", (28, 28)), weights)
+    (run.folder / "decoder.onnx").write_bytes(made)
+    run = codec.read_run(run.folder)
+    packaged = codec.package(run, tmp_path / "models")
+    values = codes((20, 4, 4, 1))
+    assert packaged.decode(values) == pytest.approx(run.decode(values), abs=1e-5)
+    assert len(convolutions((packaged.folder / "decoder.onnx").read_bytes())) == 2
 
 
 # --- files ------------------------------------------------------------------------

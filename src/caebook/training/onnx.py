@@ -67,7 +67,7 @@ def broken_weights(model: bytes) -> list[str]:
     return broken
 
 
-def split_narrow_convolutions(model: bytes) -> bytes:
+def split_narrow_convolutions(model: bytes, early: bool = True) -> bytes:
     """Make convolutions with one output channel fast; the network stays the same.
 
     ONNX Runtime works on channels in groups of 8 or 16, so a layer that makes a single
@@ -75,15 +75,26 @@ def split_narrow_convolutions(model: bytes) -> bytes:
     becomes two: a 1 × 1 convolution with a channel for each of the kernel's k² places,
     and one that puts these where they belong and adds them up. Only the order of the
     sums changes.
+
+    Parameters
+    ----------
+    model : an ONNX file
+    early : also move the 1 × 1 convolution to before an upsampling, which then has
+        fewer channels to repeat. That is right if what lies between repeats and
+        rearranges pixels but keeps channels apart, so compare the outputs.
+
+    Raises
+    ------
+    ValueError
+        If the result is not valid, which `early` alone can cause.
     """
     proto = onnx.load_from_string(model)
     graph = proto.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    nodes = []
-    for node in graph.node:
+    nodes = [_copy(node) for node in graph.node]
+    for node in list(nodes):
         kernel = weights.get(node.input[1]) if node.op_type == "Conv" else None
         if kernel is None or kernel.dims[0] != 1 or list(kernel.dims[2:]) == [1, 1]:
-            nodes.append(node)
             continue
         values = numpy_helper.to_array(kernel)[0]
         channels, height, width = values.shape
@@ -95,15 +106,41 @@ def split_narrow_convolutions(model: bytes) -> bytes:
             numpy_helper.from_array(np.ascontiguousarray(value), f"{name}/{what}")
             for what, value in (("taps", taps), ("shift", shift))
         )
-        inner = f"{name}/places"
-        nodes.append(helper.make_node("Conv", [node.input[0], f"{name}/taps"], [inner]))
-        node.input[:2] = [inner, f"{name}/shift"]
-        nodes.append(node)
+        node.input[1] = f"{name}/shift"
+        source = _before_moves(nodes, node.input[0]) if early else node.input[0]
+        first = helper.make_node("Conv", [source, f"{name}/taps"], [f"{name}/places"])
+        users = [n for n in nodes if source in n.input] if early else [node]
+        for user in users:
+            replaced = [f"{name}/places" if x == source else x for x in user.input]
+            user.input[:] = replaced
+        nodes.insert(nodes.index(users[0]), first)
     used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    for field, values in ((graph.node, nodes), (graph.initializer, kept)):
-        copies = [type(value).FromString(value.SerializeToString()) for value in values]
-        del field[:]
-        field.extend(copies)
-    onnx.checker.check_model(proto, full_check=True)
+    kept = [_copy(tensor) for tensor in graph.initializer if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ValueError(f"the model is not valid ONNX: {error}") from error
     return proto.SerializeToString(deterministic=True)
+
+
+# What upsampling consists of in the exporters' hands: none of it computes.
+_MOVES = {
+    "Identity", "Reshape", "Resize", "Squeeze", "Tile", "Transpose", "Unsqueeze",
+}  # fmt: skip
+
+
+def _before_moves(nodes: list[onnx.NodeProto], tensor: str) -> str:
+    """The tensor that `tensor` is made of by moving and repeating alone."""
+    makers = {output: node for node in nodes for output in node.output}
+    while tensor in makers and makers[tensor].op_type in _MOVES:
+        tensor = makers[tensor].input[0]
+    return tensor
+
+
+def _copy(proto: onnx.NodeProto | onnx.TensorProto):
+    copy = type(proto)()
+    copy.CopyFrom(proto)
+    return copy
