@@ -95,7 +95,8 @@ def outcome(content: bytes, model: codec.Model, originals: set[bytes]) -> str:
         images = codec.decompress(content, model, MAX_IMAGES)
     except codec.CorruptFile as error:
         reason = re.sub(r"[0-9][0-9,]*", "#", str(error))
-        return f"refused: {reason.partition(' which')[0].partition(':')[0]}"
+        reason = re.split(r":| which|(?<=model) |(?<=declares what) ", reason)[0]
+        return f"refused: {reason}"
     (count,) = struct.unpack_from("<I", content, 12)
     assert images.shape == (count, 28, 28) and images.dtype == np.uint8, images.shape
     assert seal(content) == content, "decoded although its checksum does not fit"
