@@ -30,8 +30,6 @@ from caebook.profiles import root
 from caebook.training.onnx import split_narrow_convolutions
 
 IMAGES = tiny.images(40)
-settings.register_profile("codec", deadline=None, max_examples=60, derandomize=True)
-settings.load_profile("codec")
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +189,7 @@ def messages(draw) -> tuple[np.ndarray, np.ndarray]:
     return symbols, draw(counts.filter(lambda c: (c.sum(axis=1) > 0).all()))
 
 
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(messages())
 def test_what_is_encoded_is_decoded(message):
     symbols, counts = message
@@ -211,13 +210,13 @@ def skewed(count: int, numbers: int, levels: int = 16) -> np.ndarray:
     return np.minimum(values, levels - 1).astype(np.uint8)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (4_000, 16), (777, 37), (3, 20_001)])
+@pytest.mark.parametrize("shape", [(1, 1), (4_000, 16), (777, 37), (60, 20_001)])
 def test_streams_are_as_short_as_the_symbols_allow(shape):
     symbols = skewed(*shape)
     tables = codec.frequencies(codec.count_levels(symbols, 16))
     stream = StaticCoder(tables).encode(symbols)
     assert (StaticCoder(tables).decode(stream, len(symbols)) == symbols).all()
-    lanes = max(1, symbols.size // 4096)
+    lanes = max(1, min(256, symbols.size // 4096))
     ideal = codec.ideal_bits(symbols, tables) / 8
     assert ideal - 1 <= len(stream) <= 1.002 * ideal + 4 * lanes + 1
 
@@ -851,14 +850,8 @@ def bad_inputs(here: Path) -> dict[str, tuple[list[str], str]]:
     }
 
 
-CASES = """no such file|rgb|narrow|cut png|mixed|empty|float|flat|none|objects|cut npy|
-cut idx|head idx|wide idx|huge idx|gz|text|two kinds|two|model|id|nowhere|onto folder|
-junk|no file|folder""".replace("\n", "").split("|")
-
-
 def test_bad_input_is_one_line_and_a_status(default, here, capsys):
     cases = bad_inputs(here)
-    assert list(cases) == CASES
     before = sorted(path for path in here.rglob("*"))
     for name, (command, says) in cases.items():
         assert run(*command) == 1, name

@@ -384,7 +384,8 @@ def _check_tables(tables: np.ndarray) -> None:
 _LOW = np.uint32(1 << 16)  # a state is at least this, and below 2**32
 _WORD = np.uint32(16)
 _MASK = np.uint32(0xFFFF)
-STEPS = 4096  # symbols to a lane; a lane costs four bytes of its own
+STEPS = 4096  # symbols to a lane at least; a lane costs three to four bytes of its own
+LANES = 256  # at most: sparse codes cost so little that more would show
 
 
 class StaticCoder:
@@ -522,7 +523,7 @@ class _Table:
 
 def _lanes(symbols: int) -> int:
     """How many states take turns in a stream of so many symbols."""
-    return max(1, symbols // STEPS)
+    return max(1, min(LANES, symbols // STEPS))
 
 
 def _write(parts: list[tuple[np.ndarray, np.ndarray]], lanes: int) -> bytes:
