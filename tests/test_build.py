@@ -447,7 +447,7 @@ def test_only_declared_runs_can_be_read_and_must_be_written(project):
         f"declares {RUN_NAME} but did not write it; "
         "declares other but did not write it\n" in output
     )
-    assert "RunError: False (A chapter sees only the runs that its" in output
+    assert "RunError: False (A chapter sees only what its metadata" in output
     assert project.results() == before
     assert (project.build / "failed" / "01_first.ipynb").is_file()
 

@@ -31,6 +31,7 @@ from caebook.chapters import (
     digest,
     find_chapters,
     find_jobs,
+    stored,
     write_atomically,
 )
 from caebook.profiles import PROFILES, root
@@ -128,7 +129,7 @@ def prepare(build: Build) -> list[str]:
         }
         stamp = folder / "done" / f"{job.name}.json"
         results = [stamp, folder / "notebooks" / f"{job.name}.ipynb"]
-        results += [build.runs / name / "run.json" for name in writes]
+        results += [build.runs / _proof(name) for name in writes]
         if not all(path.is_file() for path in results):
             stamp.unlink(missing_ok=True)
             lost.append(f"done/{stamp.name}")
@@ -147,8 +148,14 @@ def prepare(build: Build) -> list[str]:
     return lost
 
 
+def _proof(name: str) -> Path:
+    """The file below ``runs/`` that is there if a run or finding is."""
+    path = stored(name)
+    return path if path.suffix else path / "run.json"
+
+
 def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
-    """For each job, the other jobs whose runs it reads.
+    """For each job, the other jobs whose runs and findings it reads.
 
     Raises
     ------

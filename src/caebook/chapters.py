@@ -87,10 +87,11 @@ class Build:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A notebook of the book, with the runs that it declares to read and write.
+    """A notebook of the book, with what it declares to read and write.
 
-    The declared names are templates, e.g. ``shallow{short}-keras-{digits}-s{seed}``.
-    To read ``experiments/ladder`` is to read all runs of that experiment.
+    That is findings, e.g. ``findings/05_claims``, and runs, whose names are templates,
+    e.g. ``shallow{short}-keras-{digits}-s{seed}``. To read ``experiments/ladder`` is to
+    read all runs of that experiment.
 
     Attributes
     ----------
@@ -157,7 +158,7 @@ class Chapter:
         return [replace(self, point=point) for point in points.values()]
 
     def reads(self, build: Build) -> list[str]:
-        """Names of the runs that this chapter may read."""
+        """Names of the runs and findings that this chapter may read."""
         names = []
         for name in self._names("reads", build):
             if name.startswith("experiments/"):
@@ -170,7 +171,7 @@ class Chapter:
         return names
 
     def writes(self, build: Build) -> list[str]:
-        """Names of the runs that this chapter must write."""
+        """Names of the runs and findings that this chapter must write."""
         return self._names("writes", build)
 
     def _names(self, what: str, build: Build) -> list[str]:
@@ -239,6 +240,11 @@ def find_job(name: str, build: Build) -> Chapter:
                 if job.name == name:
                     return job
     raise ChapterError(f"there is no chapter {name}")
+
+
+def stored(name: str) -> Path:
+    """Where ``runs/`` keeps what goes by a declared name: a run's folder or a file."""
+    return Path(f"{name}.json" if name.startswith("findings/") else name)
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -340,10 +346,12 @@ def execute(chapter: Chapter, build: Build) -> None:
                 failed.parent.mkdir(exist_ok=True)
                 os.replace(output, failed)
             raise
-        for name in chapter.writes(build):
-            if (build.runs / name).exists():
-                os.replace(build.runs / name, work / f".replaced-{name}")
-            os.replace(work / name, build.runs / name)
+        for number, path in enumerate(map(stored, chapter.writes(build))):
+            target = build.runs / path
+            target.parent.mkdir(exist_ok=True)
+            if target.exists():
+                os.replace(target, work / f".replaced-{number}")
+            os.replace(work / path, target)
     write_atomically(
         build.folder / "notebooks" / f"{chapter.name}.ipynb", nbformat.writes(executed)
     )
@@ -371,14 +379,16 @@ def execute(chapter: Chapter, build: Build) -> None:
 
 @contextlib.contextmanager
 def _workplace(chapter: Chapter, build: Build) -> Iterator[Path]:
-    """A folder beside ``runs/`` with links to the runs that the chapter may read."""
+    """A folder beside ``runs/`` with links to what the chapter may read there."""
     work = build.folder / f".work-{chapter.name}"
     shutil.rmtree(work, ignore_errors=True)
     build.runs.mkdir(parents=True, exist_ok=True)
     (work / ".kernel").mkdir(parents=True)
     for name in chapter.reads(build):
-        if (build.runs / name).is_dir() and name not in chapter.writes(build):
-            (work / name).symlink_to(build.runs / name)
+        path = stored(name)
+        if (build.runs / path).exists() and name not in chapter.writes(build):
+            (work / path).parent.mkdir(exist_ok=True)
+            (work / path).symlink_to(build.runs / path)
     try:
         yield work
     finally:
@@ -414,8 +424,8 @@ def _run_cells(
         )
     except PapermillExecutionError as error:
         what = f"{error.ename}: {error.evalue}"
-        if error.ename == "RunError":
-            what += " (A chapter sees only the runs that its metadata declares.)"
+        if error.ename in ("RunError", "FindingError"):
+            what += " (A chapter sees only what its metadata declares to read.)"
         raise ChapterError(f"{progress.describe()}\n{what}") from error
     except Exception as error:  # the kernel did not start, or died
         raise ChapterError(
@@ -431,6 +441,10 @@ def _check_written(chapter: Chapter, build: Build, work: Path) -> None:
         path.parent.name
         for path in work.glob("[!.]*/run.json")
         if not path.parent.is_symlink()
+    } | {
+        f"findings/{path.stem}"
+        for path in work.glob("findings/[!.]*.json")
+        if not path.is_symlink()
     }
     problems = [
         *(f"wrote {name} without declaring it" for name in sorted(wrote - declared)),
