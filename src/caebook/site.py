@@ -83,7 +83,7 @@ def add_install_cells(address: str) -> None:
             'if importlib.util.find_spec("caebook") is None:\n'
             "    # TensorFlow, Keras and PyTorch are there already: leave them alone\n"
             f"    %pip install --quiet --no-deps git+{address}@main\n"
-            "    %pip install --quiet filelock platformdirs sewar\n"
+            "    %pip install --quiet filelock imagecodecs platformdirs sewar\n"
             "    %pip install --quiet onnx onnxruntime onnxscript tf2onnx"
         )
         cell.id = "install"
@@ -125,7 +125,8 @@ def status_page(build: Build, stamps: dict[str, list[dict]]) -> str:
     ]
     packages = [
         "tensorflow-cpu", "tensorflow", "keras", "torch", "numpy", "onnx",
-        "onnxruntime", "scikit-image", "sewar", "papermill", "jupyter-book",
+        "onnxruntime", "scikit-image", "sewar", "pillow", "imagecodecs", "papermill",
+        "jupyter-book",
     ]  # fmt: skip
     versions = []
     for package in packages:
