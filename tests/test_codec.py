@@ -24,7 +24,8 @@ from hypothesis.extra import numpy as arrays
 from mutate import seal
 from PIL import Image
 
-from caebook import cli, codec, data, pictures
+from caebook import cli, codec, data, pictures, quantise
+from caebook import model as model_module
 from caebook.codec import AdaptiveCoder, CodecError, CorruptFile, StaticCoder
 from caebook.profiles import root
 from caebook.training.onnx import split_narrow_convolutions
@@ -114,7 +115,7 @@ def test_codes_that_are_all_the_same_can_be_quantised(kind, value):
 
 
 def test_a_quantiser_takes_a_sample_of_many_codes(monkeypatch):
-    monkeypatch.setattr(codec, "SAMPLE", 1000)
+    monkeypatch.setattr(quantise, "SAMPLE", 1000)
     values = np.zeros((5000, 4), np.float32)
     values[:, 3] = 1  # equal steps of 4 would see one channel only
     assert codec.lloyd_max(values, 1).levels.tolist() == [0, 1]
@@ -391,7 +392,7 @@ def test_another_decoder_than_the_model_was_made_for_is_refused(tmp_path):
 
 
 def test_models_are_found_by_name_in_the_package_and_in_builds(tmp_path, monkeypatch):
-    monkeypatch.setattr(codec, "MODELS_FOLDER", tmp_path / "package")
+    monkeypatch.setattr(model_module, "MODELS_FOLDER", tmp_path / "package")
     monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
     with pytest.raises(CodecError, match="no model is here yet"):
         codec.find_model()
@@ -527,7 +528,7 @@ def test_a_file_is_decoded_to_the_same_codes(model, coder, count, monkeypatch):
 
 @pytest.mark.parametrize("coder", codec.CODERS)
 def test_long_files_are_written_and_read_in_blocks(model, coder, monkeypatch):
-    monkeypatch.setattr(codec, "SAMPLE", 16 * 7)
+    monkeypatch.setattr(codec, "BLOCK_NUMBERS", 16 * 7)
     parts = list(codec.compressed(IMAGES, model, coder))
     assert len(parts) == 2 + 6  # header, checksum, and 5 × 7 + 5 images
     found = codec.decompress(b"".join(parts), model)
@@ -683,14 +684,14 @@ def here(tmp_path, monkeypatch) -> Path:
     """An empty folder to work in, without any models but the given ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path / "none"))
-    monkeypatch.setattr(codec, "MODELS_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(model_module, "MODELS_FOLDER", tmp_path / "none")
     return tmp_path
 
 
 @pytest.fixture
 def default(model, monkeypatch, here) -> codec.Model:
     """Let the tiny model be the one that comes with the package."""
-    monkeypatch.setattr(codec, "MODELS_FOLDER", model.run.folder.parent)
+    monkeypatch.setattr(model_module, "MODELS_FOLDER", model.run.folder.parent)
     monkeypatch.setattr(codec, "DEFAULT_MODEL", model.id)
     return model
 
@@ -825,7 +826,7 @@ def bad_inputs(here: Path) -> dict[str, tuple[list[str], str]]:
         "rgb": (["compress", "rgb.png"], "mode RGB"),
         "narrow": (["compress", "narrow.png"], "27×28"),
         "cut png": (["compress", "cut.png"], "cut.png: cannot be read"),
-        "mixed": (["compress", "mixed"], "notes.txt"),
+        "mixed": (["compress", "mixed"], "notes.txt: is no PNG file; a folder"),
         "empty": (["compress", "empty"], "holds no files"),
         "float": (["compress", "float.npy"], "float64"),
         "flat": (["compress", "flat.npy"], "(40, 784)"),
@@ -838,7 +839,7 @@ def bad_inputs(here: Path) -> dict[str, tuple[list[str], str]]:
         "huge idx": (["compress", "huge.idx"], "4,294,967,295"),
         "gz": (["compress", "bad.gz"], "truncated"),
         "text": (["compress", "text.txt"], "neither a PNG"),
-        "two kinds": (["compress", "rgb.png", "good.npy", "-o", "x"], "good.npy"),
+        "two kinds": (["compress", "pngs/00.png", "good.npy", "-o", "x"], "good.npy"),
         "two": (["compress", "rgb.png", "narrow.png"], "-o"),
         "model": (["compress", "good.npy", "-m", "nix"], "neither a model's name"),
         "id": (["compress", "good.npy", "-m", "a-b-s0:uniform1"], "here are"),
@@ -982,7 +983,7 @@ def test_models_are_made_and_listed(here, monkeypatch, capsys):
         "glyph-digits", images, labels, images, labels, ("0",), "here", "0" * 64, True
     )
     monkeypatch.setattr(data, "load", lambda name: dataset)
-    monkeypatch.setattr(codec, "MODELS_FOLDER", here / "models")
+    monkeypatch.setattr(model_module, "MODELS_FOLDER", here / "models")
     command = ["model", "make", source.folder, "--images", 300, "--bits", 2]
     assert run(*command, "--quantiser", "uniform", "--copy-to", "models") == 0
     model = codec.find_model(f"{tiny.NAME}:uniform2")
@@ -1003,7 +1004,7 @@ def test_models_are_made_and_listed(here, monkeypatch, capsys):
 
 def test_the_packaged_models_are_sound():
     """Those in the package, if there are any: what their files name must be there."""
-    for path in sorted(codec.MODELS_FOLDER.glob("*/codec-*.npz")):
+    for path in sorted(model_module.MODELS_FOLDER.glob("*/codec-*.npz")):
         model = codec.Model.load(path)
         assert json.loads((path.parent / "run.json").read_text())
         assert (codec.decompress(codec.compress(IMAGES, model)).shape) == IMAGES.shape

@@ -2,9 +2,13 @@
 
 Each group of subcommands is added by a function of its own, which also says which
 function runs them. A running function returns the exit status.
+
+What takes a second to import is imported within the functions, so that an interrupt in
+that second is told from an error.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from tqdm import tqdm
 
-from caebook import data
+from caebook.idx import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,15 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 if all went well, 1 if something was wrong with data or files, 130 if the user
         interrupted. Wrong usage ends the process with status 2, as argparse does.
     """
-    arguments = _parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
-    except data.DataError as error:
+        arguments = _parser().parse_args(argv)
+        status = arguments.run(arguments)
+        if sys.stdout is not None:  # it is None where it was closed beforehand
+            sys.stdout.flush()
+        return status
+    except DataError as error:
         print(f"caebook: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("caebook: interrupted", file=sys.stderr)
         return 130
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # as `caebook … | head` makes
+            print(f"caebook: {error}", file=sys.stderr)
+        # What could not be printed is still waiting, and would fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data(groups: argparse._SubParsersAction) -> None:
     """Add `caebook data …`."""
+    from caebook import data
+
     known = f"one of {', '.join((*data.NAMES, *data.AUTO))}"
     parser = groups.add_parser("data", help="list, fetch and verify the data sets")
     commands = parser.add_subparsers(metavar="command", required=True)
@@ -92,12 +106,14 @@ def _add_data(groups: argparse._SubParsersAction) -> None:
 
 def _list_data(arguments: argparse.Namespace) -> int:
     """Print one line per data set."""
+    from caebook import data
+
     status = 0
     for name in data.NAMES:
         try:
             place = data.locate(name)
             state = str(place) if place else _how_to_get(name)
-        except data.DataError as error:
+        except DataError as error:
             state, status = str(error), 1
         print(f"{name:<15} {state}")
     for name, (real, stand_in) in data.AUTO.items():
@@ -116,6 +132,8 @@ def _how_to_get(name: str) -> str:
 
 def _fetch_data(arguments: argparse.Namespace) -> int:
     """Fetch data sets and print where their files are."""
+    from caebook import data
+
     for name in arguments.names:
         for path in data.fetch(name):
             print(path)
@@ -124,9 +142,11 @@ def _fetch_data(arguments: argparse.Namespace) -> int:
 
 def _verify_data(arguments: argparse.Namespace) -> int:
     """Verify data sets and print the checksums of their files."""
+    from caebook import data
+
     names = arguments.names or [name for name in data.NAMES if data.locate(name)]
     if not names:
-        raise data.DataError(
+        raise DataError(
             f"no data set is here yet, looked in {data.cache_folder()}; get one with "
             "`caebook data fetch auto-digits`"
         )
@@ -144,13 +164,13 @@ _REMARKS = {
 
 def _resolve_data(arguments: argparse.Namespace) -> int:
     """Print the concrete name, and nothing else, on standard output."""
+    from caebook import data
+
     print(data.resolve(arguments.name))
     return 0
 
 
 # --- caebook compress, decompress, info -------------------------------------------
-#
-# What these use is imported when they run: ONNX Runtime and SciPy take a second.
 
 
 def _add_codec(groups: argparse._SubParsersAction) -> None:
@@ -179,8 +199,8 @@ def _add_codec(groups: argparse._SubParsersAction) -> None:
     decompress = groups.add_parser(
         "decompress",
         help="make images of a .cae file",
-        description="Make the images of a .cae file again: one PNG file for one image; "
-        "an NPY or IDX file, or a folder of PNG files, for several.",
+        description="Make the images of a .cae file again: a PNG file of a single "
+        "one, an NPY or IDX file, or a folder of PNG files.",
     )
     decompress.add_argument("file", type=Path, metavar="file.cae")
     decompress.add_argument(
@@ -239,7 +259,8 @@ def _compress(arguments: argparse.Namespace) -> int:
 
     target = arguments.output or _beside(arguments.inputs, ".cae")
     pictures.check_free(target, arguments.force)
-    images = pictures.read_pictures(arguments.inputs)
+    with _progress(None, arguments.quiet) as bar:
+        images = pictures.read_pictures(arguments.inputs, bar.update)
     model = codec.find_model(arguments.model or codec.DEFAULT_MODEL)
     size = 0
     with (
@@ -278,7 +299,7 @@ def _info(arguments: argparse.Namespace) -> int:
         header = codec.read_header(file)
     try:
         here = f"in {_model_of(header, None).run.folder}"
-    except data.DataError as error:
+    except DataError as error:
         here = str(error)
     payload = header.size - header.length
     rows = {
@@ -300,10 +321,10 @@ def _info(arguments: argparse.Namespace) -> int:
 def _beside(inputs: Sequence[Path], suffix: str) -> Path:
     """Name of the output if none is given."""
     if len(inputs) > 1:
-        raise data.DataError("say with -o where the file made of several inputs goes")
+        raise DataError("say with -o where the file made of several inputs goes")
     path = inputs[0].absolute()
     if not path.name:
-        raise data.DataError(f"say with -o where the file made of {path} goes")
+        raise DataError(f"say with -o where the file made of {path} goes")
     return path.with_name((path.name if path.is_dir() else path.stem) + suffix)
 
 
@@ -314,22 +335,26 @@ def _kind_and_target(arguments: argparse.Namespace, count: int) -> tuple[str, Pa
     target, kind = arguments.output, arguments.format
     if target is None:
         kind = kind or ("png" if count == 1 else "npy")
-        folder = kind == "png" and count > 1
-        suffix = "" if folder else f".{kind}"
+        suffix = "" if kind == "png" and count > 1 else f".{kind}"
         target = _beside([arguments.file], suffix)
     endings = {".png": "png", ".idx": "idx", ".npy": "npy", "": "png"}
     if target.name.endswith("ubyte"):
         endings[target.suffix] = "idx"
     if kind is None and target.suffix not in endings:
-        raise data.DataError(
+        raise DataError(
             f"{target}: say with --format what to write, or let the name end in .png, "
             ".idx or .npy"
         )
     kind = kind or endings[target.suffix]
-    if kind == "png" and count > 1:
+    if kind == "png" and (target.suffix != ".png" or os.path.isdir(target)):
         pictures.check_folder_free(target, arguments.force)
-    else:
-        pictures.check_free(target, arguments.force)
+        return "folder", target
+    if kind == "png" and count > 1:
+        raise DataError(
+            f"{target}: {count:,} images do not fit in one PNG file; give a name "
+            "without .png for a folder of them, or one with .npy or .idx"
+        )
+    pictures.check_free(target, arguments.force)
     return kind, target
 
 
@@ -345,20 +370,16 @@ def _model_of(header: "Header", name: str | None) -> "Model":
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Open a .cae file; what is wrong with it is said with its name."""
-    from caebook import codec
+    from caebook import codec, pictures
 
     try:
-        with path.open("rb") as file:
+        with pictures.opened(path) as file:
             yield file
     except codec.CorruptFile as error:
-        raise data.DataError(f"{path}: {error}") from error
-    except OSError as error:
-        raise data.DataError(
-            f"{path}: cannot be read ({error.strerror or error})"
-        ) from error
+        raise DataError(f"{path}: {error}") from error
 
 
-def _progress(count: int, quiet: bool) -> tqdm:
+def _progress(count: int | None, quiet: bool) -> tqdm:
     """A bar on a terminal, for what takes longer than a moment."""
     return tqdm(total=count, unit=" images", disable=True if quiet else None, delay=0.5)
 
@@ -441,14 +462,14 @@ def _make_model(arguments: argparse.Namespace) -> int:
     """Fit a model to a run, and print its name and file."""
     from dataclasses import replace
 
-    from caebook import codec
+    from caebook import codec, data
 
     run = codec.read_run(arguments.folder)
     dataset = data.load(arguments.dataset or run.record["dataset"])
     try:
         images, *_ = dataset.training_split(arguments.images)
     except ValueError as error:
-        raise data.DataError(str(error)) from error
+        raise DataError(str(error)) from error
     about = {"dataset": dataset.name, "sha256": dataset.sha256}
     with _progress(len(images), arguments.quiet) as bar:
         model = codec.fit(

@@ -3,17 +3,20 @@
 What a file is shows in its first bytes, whatever its name says. A folder holds one PNG
 file for each picture, in the order of their names. Files are written under a temporary
 name and appear whole, or not at all.
+
+Paths are asked with `os.path`, which takes what cannot be reached for absent; opening
+it then says why.
 """
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
 import struct
-import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -24,8 +27,10 @@ from PIL import Image
 from caebook.idx import DataError, IdxFile, read_idx
 
 SIDE = 28
-FORMATS = ("png", "idx", "npy")
-MAX_IMAGES = 1_000_000  # in an IDX file, which is read into memory: 784 MB
+FORMATS = ("png", "folder", "idx", "npy")
+
+#: Images that a file may declare without being asked for: 784 MB of them.
+MAX_IMAGES = 1_000_000
 
 _PNG, _NPY, _IDX, _GZIP = b"\x89PNG", b"\x93NUM", b"\0\0\x08\x03", b"\x1f\x8b"
 
@@ -33,8 +38,17 @@ _PNG, _NPY, _IDX, _GZIP = b"\x89PNG", b"\x93NUM", b"\0\0\x08\x03", b"\x1f\x8b"
 # --- reading ----------------------------------------------------------------------
 
 
-def read_pictures(paths: Sequence[Path]) -> np.ndarray:
+def read_pictures(
+    paths: Sequence[Path], progress: Callable[[int], object] | None = None
+) -> np.ndarray:
     """Read one file or folder, or several PNG files.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One or more.
+    progress : callable, optional
+        Is told how many more PNG files are read; other files take no time.
 
     Returns
     -------
@@ -48,39 +62,61 @@ def read_pictures(paths: Sequence[Path]) -> np.ndarray:
     """
     if len(paths) == 1:
         path = paths[0]
-        if path.is_dir():
-            return _read_folder(path)
+        if os.path.isdir(path):
+            return _read_pngs(_folder(path), progress, _FOLDER)
         kind = _kind(path)
+        if not kind:
+            raise DataError(
+                f"{path}: is neither a PNG nor an NPY file nor an IDX file of pictures"
+            )
         if kind != "png":
             images = _read_npy(path) if kind == "npy" else _read_idx(path)
             if len(images) == 0:
                 raise DataError(f"{path}: holds no pictures")
             return images
-    for path in paths:
-        if path.is_dir() or _kind(path) != "png":
-            raise DataError(
-                f"{path}: is no PNG file; several PNG files can be given at once, but "
-                "only one folder, IDX or NPY file"
-            )
-    return np.stack([_read_png(path) for path in paths])
+    return _read_pngs(paths, progress, _SEVERAL)
+
+
+_FOLDER = "a folder is one set of pictures if it holds nothing else; take this out"
+_SEVERAL = "of other files and folders, give one at a time"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading, one that can be sought.
+
+    Raises
+    ------
+    DataError
+        If it cannot be opened, or is a folder, a pipe or a device.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "a folder" if os.path.isdir(path) else "a pipe or a device"
+        raise DataError(f"{path}: cannot be read (it is {kind}); give a file")
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
+        yield file
 
 
 def _kind(path: Path) -> str:
-    """What a file is by its first bytes, one of `FORMATS`."""
+    """What a file is by its first bytes: "png", "npy", "idx" or "" for anything else."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             start = file.read(4)
-        if start[:2] == _GZIP:
-            with gzip.open(path) as file:
-                start = file.read(4)
-    except (OSError, EOFError, zlib.error) as error:
+            if start[:2] == _GZIP:
+                file.seek(0)
+                if gzip.GzipFile(fileobj=file).read(4) == _IDX:
+                    return "idx"
+                raise DataError(f"{path}: is gzipped, and only IDX files may be")
+    except _GZIP_ERRORS as error:
         raise _unreadable(path, error) from error
-    kinds = {_PNG: "png", _NPY: "npy", _IDX: "idx"}
-    if start not in kinds:
-        raise DataError(
-            f"{path}: is neither a PNG nor an NPY file nor an IDX file of pictures"
-        )
-    return kinds[start]
+    return {_PNG: "png", _NPY: "npy", _IDX: "idx"}.get(start, "")
+
+
+_GZIP_ERRORS = (OSError, EOFError, zlib.error)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -89,20 +125,28 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     )
 
 
-def _read_folder(folder: Path) -> np.ndarray:
+def _folder(folder: Path) -> list[Path]:
+    """What is in a folder, in the order of the names; not what is hidden."""
     try:
         paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
         raise _unreadable(folder, error) from error
     if not paths:
         raise DataError(f"{folder}: holds no files")
-    for path in paths:
-        if path.is_dir() or _kind(path) != "png":
-            raise DataError(
-                f"{folder}: holds PNG files only if it is to be one set of pictures, "
-                f"but {path.name} is none; take it out, or name the files to use"
-            )
-    return np.stack([_read_png(path) for path in paths])
+    return paths
+
+
+def _read_pngs(
+    paths: Sequence[Path], progress: Callable[[int], object] | None, remedy: str
+) -> np.ndarray:
+    images = np.empty((len(paths), SIDE, SIDE), np.uint8)
+    for image, path in zip(images, paths, strict=True):
+        if os.path.isdir(path) or _kind(path) != "png":
+            raise DataError(f"{path}: is no PNG file; {remedy}")
+        image[:] = _read_png(path)
+        if progress is not None:
+            progress(1)
+    return images
 
 
 def _read_png(path: Path) -> np.ndarray:
@@ -115,6 +159,8 @@ def _read_png(path: Path) -> np.ndarray:
                     f"pictures here are {SIDE}×{SIDE} pixels in 8-bit grey (mode L); "
                     "convert it first"
                 )
+            if getattr(image, "n_frames", 1) > 1:
+                raise DataError(f"{path}: is animated; store each picture by itself")
             return np.array(image.convert("L"))
     except _PNG_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -137,6 +183,8 @@ def _read_npy(path: Path) -> np.ndarray:
         images = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise _unreadable(path, error) from error
+    if images.offset + images.nbytes != os.path.getsize(path):
+        raise DataError(f"{path}: holds more than one array; store each by itself")
     if images.shape == (SIDE, SIDE):
         images = images[None]
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
@@ -149,11 +197,11 @@ def _read_npy(path: Path) -> np.ndarray:
 
 def _read_idx(path: Path) -> np.ndarray:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             gzipped = file.read(2) == _GZIP
-        with gzip.open(path) if gzipped else path.open("rb") as file:
-            header = file.read(16)
-    except (OSError, EOFError, zlib.error) as error:
+            file.seek(0)
+            header = (gzip.GzipFile(fileobj=file) if gzipped else file).read(16)
+    except _GZIP_ERRORS as error:
         raise _unreadable(path, error) from error
     if len(header) < 16:
         raise DataError(f"{path}: truncated: only {len(header)} bytes")
@@ -191,13 +239,13 @@ def replacing(path: Path, force: bool = False) -> Iterator[BinaryIO]:
         behind.
     """
     check_free(path, force)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _beside(path)
     try:
         with part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(part, os.path.realpath(path))
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -206,17 +254,29 @@ def replacing(path: Path, force: bool = False) -> Iterator[BinaryIO]:
 
 def check_free(path: Path, force: bool = False) -> None:
     """Raise DataError if there is something at `path` that must not be replaced."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not force:
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise DataError(
+            f"{path}: is a pipe, a device or a link to nothing; give the name of a file"
+        )
+    if os.path.lexists(path) and not force:
         raise DataError(f"{path}: exists; choose another name, or add --force")
 
 
+def _beside(path: Path) -> Path:
+    """Where to write until all is done: beside what a link leads to."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(f".{real.name}.{os.getpid()}.part")
+
+
 def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{path}: cannot be written ({error.strerror or error}); free some space, or "
-        "choose another place"
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if error.errno == errno.ENOENT:
+        remedy = "make that folder first"
+    else:
+        remedy = f"{'free some space, or ' if full else ''}choose another place"
+    return DataError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
 def _remove(path: Path) -> None:
@@ -238,11 +298,11 @@ def write_pictures(
     Parameters
     ----------
     path : Path
-        A file; a folder if there are several pictures as PNG.
+        A file, or a folder.
     kind : str
         One of `FORMATS`.
     count : int
-        How many pictures there will be, 1 or more.
+        How many pictures there will be, 1 or more; exactly 1 in a PNG file.
     parts : iterable of uint8 arrays, shape (some, 28, 28)
     force : bool
         Replace files that are there.
@@ -252,7 +312,7 @@ def write_pictures(
     DataError
         If something is in the way, or cannot be written. Nothing is left behind.
     """
-    if kind == "png" and count > 1:
+    if kind == "folder":
         _write_folder(path, count, parts, force)
         return
     with replacing(path, force) as file:
@@ -272,13 +332,20 @@ def write_pictures(
 
 def check_folder_free(folder: Path, force: bool = False) -> None:
     """Raise DataError if PNG files must not be put into `folder`."""
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: is a file, and several PNG files need a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not force:
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise DataError(f"{folder}: exists, and is no folder to put PNG files into")
+    if _holds_files(folder) and not force:
         raise DataError(
             f"{folder}: is a folder with files in it; choose another name, or add "
             "--force to replace those of the same names"
         )
+
+
+def _holds_files(folder: Path) -> bool:
+    try:
+        return os.path.isdir(folder) and any(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder, error) from error
 
 
 def _write_folder(
@@ -286,29 +353,20 @@ def _write_folder(
 ) -> None:
     """Write numbered PNG files: all of them beside the folder first, then into it."""
     check_folder_free(folder, force)
-    digits, number, staging = len(str(count - 1)), 0, None
+    digits, number, staging = len(str(count - 1)), 0, _beside(folder)
     try:
-        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        staging.mkdir()
         for part in parts:
             for image in part:
                 path = staging / f"{number:0{digits}d}.png"
                 Image.fromarray(image).save(path, "PNG")
                 number += 1
-        if folder.is_dir() and any(folder.iterdir()):
+        if _holds_files(folder):
             for path in sorted(staging.iterdir()):
                 os.replace(path, folder / path.name)
         else:
-            staging.chmod(0o777 & ~_umask())
-            os.replace(staging, folder)
+            os.replace(staging, os.path.realpath(folder))
     except OSError as error:
         raise _unwritable(folder, error) from error
     finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-def _umask() -> int:
-    """The process's mask; there is no way to read it but to set it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        shutil.rmtree(staging, ignore_errors=True)

@@ -1,0 +1,345 @@
+"""Entropy coders: they turn levels' indices into bytes, fewer for what is frequent.
+
+Everything here is whole-number arithmetic, so the same bytes give the same indices on
+every machine.
+
+The method is a range asymmetric numeral system (Duda, 2013, arXiv:1311.2540),
+interleaved (Giesen, 2014, arXiv:1402.3392) so that NumPy works on many symbols at a
+time. It is our own because a file's tables must be whole numbers: the libraries for
+Python take probabilities as floats, and how those are rounded is up to their version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from caebook.idx import DataError
+from caebook.training import slices
+
+
+class CodecError(DataError):
+    """Something cannot be compressed or decompressed; the message says why."""
+
+
+class CorruptFile(CodecError):
+    """A file or stream is damaged, or not what it claims to be."""
+
+
+# --- tables -----------------------------------------------------------------------
+
+PRECISION = 16  # the frequencies of a table add up to 2**16
+_TOTAL = 1 << PRECISION
+
+
+def count_levels(symbols: np.ndarray, levels: int) -> np.ndarray:
+    """How often each level occurs at each position.
+
+    Parameters
+    ----------
+    symbols : ndarray of uint8, shape (N, n)
+        Indices below `levels`.
+    levels : int
+
+    Returns
+    -------
+    ndarray of int64, shape (n, levels)
+    """
+    numbers = symbols.shape[1]
+    check_symbols(symbols, numbers, levels)
+    counts = np.zeros(numbers * levels, np.int64)
+    offsets = np.arange(numbers) * levels
+    for part in slices(len(symbols)):
+        places = (symbols[part] + offsets).ravel()
+        counts += np.bincount(places, minlength=counts.size)
+    return counts.reshape(numbers, levels)
+
+
+def frequencies(counts: np.ndarray) -> np.ndarray:
+    """Turn counts into an entropy coder's table, in whole-number arithmetic alone.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape (n, K)
+        0 or more, one or more a row; K is 2 to 256.
+
+    Returns
+    -------
+    ndarray of uint16, shape (n, K)
+        Each row adds up to 65,536. None is below 1, or a level that has not occurred
+        yet could not be coded at all.
+    """
+    if counts.min() < 0 or (counts.sum(axis=1) < 1).any():
+        raise ValueError("counts must not be negative, and a row not all 0")
+    free = _TOTAL - counts.shape[1]
+    tables = 1 + counts * free // counts.sum(axis=1, keepdims=True)
+    rest = _TOTAL - tables.sum(axis=1)  # of rounding down; the most frequent takes it
+    tables[np.arange(len(tables)), tables.argmax(axis=1)] += rest
+    return tables.astype(np.uint16)
+
+
+def ideal_bits(symbols: np.ndarray, tables: np.ndarray) -> float:
+    """What the symbols would cost if a part of a bit could be written: −Σ log₂ p.
+
+    Parameters
+    ----------
+    symbols : ndarray of uint8, shape (N, n)
+    tables : ndarray of uint16, shape (n, K)
+        As `frequencies` makes them: p is a frequency over 65,536.
+    """
+    counts = count_levels(symbols, tables.shape[1])
+    return float((counts * (PRECISION - np.log2(tables))).sum())
+
+
+def check_symbols(symbols: np.ndarray, numbers: int, levels: int) -> None:
+    """Raise ValueError unless these are uint8 (N, numbers), N ≥ 1, below `levels`."""
+    if symbols.dtype != np.uint8 or symbols.ndim != 2 or symbols.shape[1] != numbers:
+        raise ValueError(
+            f"symbols must be uint8 (N, {numbers}), not {symbols.dtype} {symbols.shape}"
+        )
+    if symbols.size == 0:
+        raise ValueError("there are no symbols")
+    if (highest := int(symbols.max())) >= levels:
+        raise ValueError(f"symbol {highest} is none of {levels} levels")
+
+
+def check_tables(tables: np.ndarray) -> None:
+    """Raise ValueError unless these are tables as `frequencies` makes them."""
+    levels = tables.shape[-1] if tables.ndim == 2 else 0
+    if tables.dtype != np.uint16 or levels not in (2, 4, 8, 16, 32, 64, 128, 256):
+        raise ValueError(
+            f"tables must be uint16 (n, 2 to 256), not {tables.dtype} {tables.shape}"
+        )
+    if len(tables) == 0 or tables.min() < 1 or (tables.sum(axis=1) != _TOTAL).any():
+        raise ValueError(f"each table must add up to {_TOTAL}, of numbers above 0")
+
+
+# --- entropy coders ---------------------------------------------------------------
+#
+# A coder's state is a whole number x. Writing a symbol that has the frequencies f out
+# of 2**16, from c on, makes it 2**16 (x // f) + c + x % f, so it grows by the symbol's
+# information, log2(2**16 / f) bits; reading undoes that, last symbol first. Before x
+# would outgrow 32 bits, its lower 16 are moved to the stream. Many states, the lanes,
+# take turns symbol by symbol: each step works on all of them at once.
+
+_LOW = np.uint32(1 << 16)  # a state is at least this, and below 2**32
+_WORD = np.uint32(16)
+_MASK = np.uint32(0xFFFF)
+STEPS = 4096  # symbols to a lane at least; a lane costs three to four bytes of its own
+LANES = 256  # at most: sparse codes cost so little that more would show
+
+
+class StaticCoder:
+    """Codes symbols by tables that do not change.
+
+    Parameters
+    ----------
+    tables : ndarray of uint16, shape (n, K)
+        For each position of a code, the frequencies of its K levels; see `frequencies`.
+    """
+
+    def __init__(self, tables: np.ndarray) -> None:
+        check_tables(tables)
+        self._table = _Table(tables)
+
+    def encode(self, symbols: np.ndarray) -> bytes:
+        """Indices, uint8 (N, n) → a stream that `decode` makes the same indices of."""
+        check_symbols(symbols, self._table.numbers, self._table.levels)
+        parts = [self._table.intervals(symbols)]
+        return _write(parts, _lanes(symbols.size))
+
+    def decode(self, stream: bytes, count: int) -> np.ndarray:
+        """The stream of `count` images → their indices, uint8 (count, n).
+
+        Raises
+        ------
+        CorruptFile
+            If it is not the stream of so many images.
+        """
+        reader = _Reader(stream, _lanes(count * self._table.numbers))
+        symbols = reader.read(count, self._table)
+        reader.finish()
+        return symbols
+
+
+class AdaptiveCoder:
+    """Codes symbols by tables that it learns while it goes.
+
+    Writer and reader count what they have seen and make the same tables of it, anew
+    after 1, 2, 4, 8 … and then every 256 images. What one call of `encode` has learnt
+    serves the next, so `decode` has to be called in the same order, on another coder
+    that starts alike.
+
+    Parameters
+    ----------
+    numbers : int
+        Numbers in a code, n.
+    levels : int
+        Levels of a number, K: 2 to 256.
+    tables : ndarray of uint16, shape (n, K), optional
+        What to start from; it weighs as much as 64 images. By default all levels are
+        equally likely and weigh half an image each (Krichevsky & Trofimov, 1981).
+    """
+
+    IMAGE = 1024  # what one image adds to the counts: 1/64 of a whole table
+    LARGEST_GROUP = 256
+
+    def __init__(
+        self, numbers: int, levels: int, tables: np.ndarray | None = None
+    ) -> None:
+        if tables is None:
+            self._counts = np.full((numbers, levels), self.IMAGE // 2, np.int64)
+        else:
+            check_tables(tables)
+            if tables.shape != (numbers, levels):
+                raise ValueError(
+                    f"tables must be of shape {(numbers, levels)}, not {tables.shape}"
+                )
+            self._counts = tables.astype(np.int64)
+
+    def encode(self, symbols: np.ndarray) -> bytes:
+        """Indices, uint8 (N, n) → a stream that `decode` makes the same indices of."""
+        check_symbols(symbols, *self._counts.shape)
+        parts = []
+        for group in self._groups(len(symbols)):
+            parts.append(self._table().intervals(symbols[group]))
+            self._learn(symbols[group])
+        return _write(parts, _lanes(symbols.size))
+
+    def decode(self, stream: bytes, count: int) -> np.ndarray:
+        """The stream of `count` images → their indices, uint8 (count, n).
+
+        Raises
+        ------
+        CorruptFile
+            If it is not the stream of so many images.
+        """
+        numbers = len(self._counts)
+        reader = _Reader(stream, _lanes(count * numbers))
+        symbols = np.empty((count, numbers), np.uint8)
+        for group in self._groups(count):
+            symbols[group] = reader.read(group.stop - group.start, self._table())
+            self._learn(symbols[group])
+        reader.finish()
+        return symbols
+
+    def _table(self) -> _Table:
+        return _Table(frequencies(self._counts))
+
+    def _learn(self, symbols: np.ndarray) -> None:
+        self._counts += self.IMAGE * count_levels(symbols, self._counts.shape[1])
+
+    def _groups(self, count: int) -> Iterator[slice]:
+        start, size = 0, 1
+        while start < count:
+            stop = min(start + size, count)
+            yield slice(start, stop)
+            start, size = stop, min(2 * size, self.LARGEST_GROUP)
+
+
+#: The entropy coders by name.
+CODERS = ("static", "adaptive")
+
+
+class _Table:
+    """Frequencies with their running sums, laid out for looking up many at once."""
+
+    def __init__(self, tables: np.ndarray) -> None:
+        self.numbers, self.levels = tables.shape
+        wide = tables.astype(np.uint32)
+        self.frequency = wide.ravel()
+        self.start = (wide.cumsum(axis=1, dtype=np.uint32) - wide).ravel()
+
+    def intervals(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Start and frequency of each symbol, uint16 (N · n,), image by image."""
+        starts = np.empty(symbols.shape, np.uint16)
+        widths = np.empty(symbols.shape, np.uint16)
+        rows = np.arange(self.numbers) * self.levels
+        for part in slices(len(symbols)):
+            places = symbols[part] + rows
+            starts[part] = self.start[places]
+            widths[part] = self.frequency[places]
+        return starts.ravel(), widths.ravel()
+
+
+def _lanes(symbols: int) -> int:
+    """How many states take turns in a stream of so many symbols."""
+    return max(1, min(LANES, symbols // STEPS))
+
+
+def stream_lengths(symbols: int) -> range:
+    """How many bytes a stream of so many symbols can have."""
+    least = 4 * _lanes(symbols)  # a lane ends with a state of four bytes
+    return range(least, least + 2 * symbols + 1, 2)  # a symbol moves one word at most
+
+
+def _write(parts: list[tuple[np.ndarray, np.ndarray]], lanes: int) -> bytes:
+    """Write the intervals of groups of symbols, so that they are read in order."""
+    states = np.full(lanes, _LOW, np.uint32)
+    words = []
+    for starts, widths in reversed(parts):
+        for step in reversed(slices(len(starts), lanes)):
+            width = widths[step].astype(np.uint32)
+            state = states[: len(width)]  # a view: writing to it changes `states`
+            full = np.flatnonzero(state >= width << _WORD)
+            if full.size:
+                words.append(state[full] & _MASK)
+                state[full] >>= _WORD
+            quotient, rest = np.divmod(state, width)
+            state[:] = (quotient << _WORD) + rest + starts[step]
+    words.append(np.empty(0, np.uint32))
+    moved = np.concatenate(words[::-1]).astype("<u2")
+    return states.astype("<u4").tobytes() + moved.tobytes()
+
+
+class _Reader:
+    """Reads what `_write` wrote; never more steps than there are symbols to read."""
+
+    def __init__(self, stream: bytes, lanes: int) -> None:
+        if len(stream) < 4 * lanes or len(stream) % 2:
+            raise CorruptFile(
+                f"a stream of {len(stream)} bytes is not one of {lanes} lanes"
+            )
+        self._states = np.frombuffer(stream, "<u4", lanes).astype(np.uint32)
+        self._words = np.frombuffer(stream, "<u2", offset=4 * lanes).astype(np.uint32)
+        self._position = 0
+        if (self._states < _LOW).any():
+            raise CorruptFile("a stream starts from a state that no writer ends in")
+
+    def read(self, count: int, table: _Table) -> np.ndarray:
+        """The next `count` images' symbols, uint8 (count, n)."""
+        lanes, levels, numbers = len(self._states), table.levels, table.numbers
+        symbols = np.empty(count * numbers, np.uint8)
+        rows = np.arange(numbers + lanes) % numbers * levels
+        # Halving steps that find a level's place among 2, 4, 8 … 256.
+        halves = [levels >> half for half in range(1, levels.bit_length())]
+        for step in slices(symbols.size, lanes):
+            taken = symbols[step].size
+            first = step.start % numbers
+            row = rows[first : first + taken]
+            state = self._states[:taken]
+            slot = state & _MASK
+            place = row.copy()
+            for half in halves:
+                place += half * (table.start[place + half] <= slot)
+            symbols[step] = place - row
+            state >>= _WORD
+            state *= table.frequency[place]
+            state += slot - table.start[place]
+            self._refill(state)
+        return symbols.reshape(count, numbers)
+
+    def _refill(self, state: np.ndarray) -> None:
+        low = np.flatnonzero(state < _LOW)
+        if low.size:
+            words = self._words[self._position : self._position + low.size]
+            if words.size < low.size:
+                raise CorruptFile("a stream ends too early")
+            state[low] = state[low] << _WORD | words
+            self._position += low.size
+
+    def finish(self) -> None:
+        """Check that everything was read, and that it was written from the start."""
+        if self._position < self._words.size or (self._states != _LOW).any():
+            raise CorruptFile("a stream does not end where its symbols do")
