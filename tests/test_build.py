@@ -452,6 +452,69 @@ def test_only_declared_runs_can_be_read_and_must_be_written(project):
     assert (project.build / "failed" / "01_first.ipynb").is_file()
 
 
+WRITE_BOTH = f"""
+from pathlib import Path
+{WRITE_RUN}
+(Path(runs_dir) / "findings").mkdir()
+(Path(runs_dir) / "findings" / "01_claims.json").write_text(json.dumps({{"held": 7}}))
+"""
+READ_FINDING = """
+import json
+from pathlib import Path
+class FindingError(Exception):
+    pass
+claims = Path(runs_dir, "findings", "01_claims.json")
+if not claims.exists():
+    raise FindingError(f"no {claims.name}")
+print("held:", json.loads(claims.read_text())["held"])
+"""
+
+
+def test_findings_travel_as_runs_do(project):
+    writes = [RUN, "findings/01_claims"]
+    project.write("01_first", {"write": WRITE_BOTH}, writes=writes)
+    project.write("02_second", {"read": READ_FINDING}, reads=["findings/01_claims"])
+    assert ran(project.make("--only", "02_second")) == {"01_first", "02_second"}
+    claims = project.build / "runs" / "findings" / "01_claims.json"
+    assert json.loads(claims.read_text()) == {"held": 7}
+    assert "held: 7" in text_of(project.executed("02_second"), "read")
+
+    # lost: made again, and what reads it runs again
+    claims.unlink()
+    assert ran(project.make("--only", "02_second")) == {"01_first", "02_second"}
+    assert json.loads(claims.read_text()) == {"held": 7}
+
+    # another: takes the place of the first
+    with project.edit("01_first") as cells:
+        cells["write"].source = WRITE_BOTH.replace("7", "8")
+    assert ran(project.make("--only", "02_second")) == {"01_first", "02_second"}
+    assert "held: 8" in text_of(project.executed("02_second"), "read")
+
+    # not the one declared: nothing changes
+    with project.edit("01_first") as cells:
+        cells["write"].source = WRITE_BOTH.replace("01_claims", "01_other")
+    output = project.make("--only", "01_first", status=1)
+    assert (
+        "notebooks/01_first.ipynb wrote findings/01_other without declaring it; "
+        "declares findings/01_claims but did not write it\n" in output
+    )
+    assert json.loads(claims.read_text()) == {"held": 8}
+    assert [path.name for path in claims.parent.iterdir()] == ["01_claims.json"]
+    assert project.leftovers() == []
+
+
+def test_only_declared_findings_can_be_read(project):
+    claims = project.build / "runs" / "findings" / "01_claims.json"
+    claims.parent.mkdir()
+    claims.write_text('{"held": 7}')
+    project.write("03_apart", {"read": READ_FINDING})
+    output = project.make("--only", "03_apart", status=1)
+    assert "FindingError: no 01_claims.json (A chapter sees only what" in output
+    project.write("03_apart", {"read": READ_FINDING}, reads=["findings/01_claims"])
+    output = project.make("--only", "03_apart", status=1)
+    assert "03_apart.ipynb reads findings/01_claims, which no chapter" in output
+
+
 def test_warning_fails_the_site_and_keeps_the_earlier_one(project):
     before = project.results()
     (project.root / "book" / "index.md").write_text("# A book\n\n{ref}`nowhere`\n")

@@ -1,8 +1,14 @@
-"""What chapters put on a page: glued values and tables."""
+"""What chapters put on a page: glued values, tables and files to save."""
 
+import base64
+import csv
 import html
+import io
+import json
 import re
+from dataclasses import replace
 from decimal import Decimal
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -10,7 +16,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from nbformat import v4
 
-from caebook import page
+from caebook import page, runs
+from caebook.data import Dataset
+from caebook.profiles import Settings
 
 
 def published(call) -> list[dict]:
@@ -137,3 +145,155 @@ def test_table_takes_any_iterable_and_does_not_change_with_its_rows():
     assert cells(shown) == [["a"], ["1"]]
     assert cells(page.table([])) == [[]]
     assert repr(page.table([])) == ""
+
+
+# --- sortable tables --------------------------------------------------------------
+
+
+def test_only_sortable_tables_are_marked_and_hold_values_in_full():
+    rows = [{"run": "deep", "mse": 1 / 3}]
+    plain, sortable = page.table(rows), page.table(rows, sortable=True)
+    assert "sortable" not in plain._repr_html_()
+    assert "data-value" not in plain._repr_html_()
+    assert '<table class="table sortable">' in sortable._repr_html_()
+    assert ' data-value="0.3333333333333333">0.3333<' in sortable._repr_html_()
+    assert cells(sortable) == cells(plain) and repr(sortable) == repr(plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "attribute"),
+    [
+        (12_544, "12544"),
+        (np.int64(-7), "-7"),
+        (10**17 + 1, "100000000000000001"),
+        (np.float64(8.03e-5), "8.03e-05"),
+        (np.float32(0.5), "0.5"),
+        (Decimal("0.5"), "0.5"),
+        (float("inf"), "Infinity"),
+        (-np.inf, "-Infinity"),
+        (float("nan"), ""),
+        (np.float32("nan"), ""),
+        (None, ""),
+        ("1.5", None),
+        (True, None),
+        ("", None),
+    ],
+)
+def test_value_by_which_a_cell_is_sorted(value, attribute):
+    markup = page.table([{"run": "x", "n": value}], sortable=True)._repr_html_()
+    found = re.findall(r'<td[^>]* data-value="([^"]*)"', markup)
+    assert found == ([] if attribute is None else [attribute])
+
+
+def test_rows_of_a_sortable_table_have_a_head_each():
+    rows = [{"n": 1, "run": "<deep>"}, {"n": None, "run": "shallow"}]
+    markup = page.table(rows, sortable=True)._repr_html_()
+    assert re.findall(r"<tbody>(.*)</tbody>", markup) == [
+        '<tr><th scope="row" class="text-right" data-value="1">1</th>'
+        "<td>&lt;deep&gt;</td></tr>"
+        '<tr><th scope="row" class="text-right" data-value="">–</th>'
+        "<td>shallow</td></tr>"
+    ]
+    assert '<th scope="row"' not in page.table(rows)._repr_html_()
+
+
+# --- files to save ----------------------------------------------------------------
+
+AWKWARD = [
+    {"claim": 'a "code", of\n4×4', "mse": 0.1 + 0.2, "n": 3, "held": True},
+    {"claim": "", "mse": None, "n": np.int64(4), "held": np.False_},
+    {"claim": " ; \t'", "mse": np.float32(0.5), "n": 10**17 + 1, "more": "–"},
+]
+PLAIN = [
+    {"claim": 'a "code", of\n4×4', "mse": 0.1 + 0.2, "n": 3, "held": True},
+    {"claim": "", "mse": None, "n": 4, "held": False},
+    {"claim": " ; \t'", "mse": 0.5, "n": 10**17 + 1, "more": "–"},
+]
+
+
+def saved(files: page.Downloads) -> dict[str, bytes]:
+    """The files behind the links of the HTML, by the name that each is saved under."""
+    links = re.findall(
+        r'<a download="([^"]+)" href="data:([^"]+);base64,([A-Za-z0-9+/=]+)">',
+        files._repr_html_(),
+    )
+    assert [kind for _, kind, _ in links] == [
+        "text/csv;charset=utf-8", "application/json;charset=utf-8"
+    ]  # fmt: skip
+    return {name: base64.b64decode(content) for name, _, content in links}
+
+
+def test_json_file_says_where_its_rows_are_from():
+    files = saved(page.downloads("all-runs", AWKWARD, about={"git": "abc", "seed": 0}))
+    assert list(files) == ["all-runs.csv", "all-runs.json"]
+    content = json.loads(files["all-runs.json"].decode("utf-8"))
+    assert content == {"about": {"git": "abc", "seed": 0}, "rows": PLAIN}
+
+
+def test_csv_file_gives_back_the_rows():
+    files = page.downloads("all-runs", AWKWARD, about={})
+    text = saved(files)["all-runs.csv"].decode("utf-8")
+    head, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    assert head == ["claim", "mse", "n", "held", "more"]
+    assert rows == [
+        ['a "code", of\n4×4', "0.30000000000000004", "3", "true", ""],
+        ["", "", "4", "false", ""],
+        [" ; \t'", "0.5", "100000000000000001", "", "–"],
+    ]
+    assert text.startswith("claim,mse,n,held,more\r\n") and text.endswith("–\r\n")
+    assert files.files["all-runs.csv"] == text
+
+
+def test_links_say_what_they_save_and_how_much():
+    files = page.downloads("runs", [{"x": "y" * 3_000}], about={})
+    assert repr(files) == "Save as runs.csv (3 kB) or runs.json (3 kB)"
+    shown = re.sub(r"<[^>]+>", "", files._repr_html_())
+    assert shown == repr(files)
+    assert repr(page.downloads("runs", [], about={})).startswith("Save as runs.csv (1")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "not JSON compliant"),
+        (np.float32("inf"), "not JSON compliant"),
+        ([1, 2], "row 1, 'x' holds several values"),
+        ((1,), "row 1, 'x' holds several values"),
+        ({"a": 1}, "row 1, 'x' holds several values"),
+        (np.arange(2), "size 1"),
+        (b"x", "neither a text nor a number"),
+        (Decimal("0.5"), "neither a text nor a number"),
+        (object, "neither a text nor a number"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_values_that_a_file_cannot_hold_are_refused(value, reason):
+    with pytest.raises(ValueError, match=f"^all-runs cannot be saved.*{reason}"):
+        page.downloads("all-runs", [{"x": 1}, {"x": value}], about={})
+
+
+@pytest.mark.parametrize("name", ["", "runs.csv", "a/b", "../a", "A", 'a"b', "a-", "é"])
+def test_names_that_are_none_for_files(name):
+    with pytest.raises(ValueError, match="is no name for files"):
+        page.downloads(name, [], about={})
+
+
+def test_provenance(monkeypatch, tmp_path):
+    images, labels = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
+    digits = Dataset(
+        "mnist", images, labels, images, labels, ("0",), "a folder", "12ab", False
+    )
+    drawn = replace(digits, name="glyph-letters", sha256="34cd", stand_in=True)
+    settings = Settings("smoke", "mnist", "glyph-letters", 3, tmp_path)
+    monkeypatch.setattr(runs, "git_version", lambda: "abc-dirty")
+    found = page.provenance(settings, digits, drawn)
+    assert (found["git"], found["profile"], found["seed"]) == ("abc-dirty", "smoke", 3)
+    assert found["data"] == {
+        "mnist": {"sha256": "12ab", "stand_in": False},
+        "glyph-letters": {"sha256": "34cd", "stand_in": True},
+    }
+    assert found["versions"]["sewar"] == metadata.version("sewar")
+    assert found["versions"].keys() >= {"python", "numpy", "onnxruntime"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["created"])
+    assert str(tmp_path) not in json.dumps(found)
+    page.downloads("runs", [], about=found)  # JSON can hold it
