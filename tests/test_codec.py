@@ -760,6 +760,30 @@ def test_a_single_image(default, here):
     assert (here / "one.cae").read_bytes() == (folder / "03.cae").read_bytes()
 
 
+def test_a_single_image_in_a_folder(default, here):
+    (here / "one.cae").write_bytes(codec.compress(IMAGES[:1], default))
+    assert run("decompress", "one.cae", "-o", "out/") == 0
+    assert os.listdir(here / "out") == ["0.png"]
+    assert run("decompress", "one.cae", "-o", "out") == 1  # there is something in it
+    assert run("compress", "out") == 0
+
+
+def test_a_link_is_followed_and_kept(default, here):
+    put(here, "npy")
+    (here / "real").write_bytes(b"old")
+    (here / "link").symlink_to("real")
+    assert run("compress", "in.npy", "-o", "link") == 1
+    assert run("compress", "in.npy", "-o", "link", "--force") == 0
+    assert (here / "link").is_symlink()
+    assert (here / "real").read_bytes() == codec.compress(IMAGES, default)
+
+
+def test_progress_is_told_of_every_png_file(here):
+    done = []
+    found = pictures.read_pictures([put_pngs(here / "in", IMAGES)], done.append)
+    assert (found == IMAGES).all() and sum(done) == 40
+
+
 def test_several_files_and_the_adaptive_coder(default, here):
     folder = put_pngs(here / "in", IMAGES)
     paths = [folder / "07.png", folder / "02.png"]
@@ -798,7 +822,7 @@ def test_nothing_is_overwritten_without_force(default, here, capsys):
     assert (read(here / "out")[:40] == read(here / "out.npy")).all()
 
 
-def bad_inputs(here: Path) -> dict[str, tuple[list[str], str]]:
+def bad_inputs(here: Path, good: str) -> dict[str, tuple[list[str], str]]:
     """Commands that must fail, and what they must say."""
     folder = put_pngs(here / "pngs", IMAGES[:2])
     grey = Image.fromarray(IMAGES[0])
@@ -821,7 +845,29 @@ def bad_inputs(here: Path) -> dict[str, tuple[list[str], str]]:
     (here / "text.txt").write_text("nothing")
     (here / "junk.cae").write_text("nothing")
     np.save(here / "good.npy", IMAGES)
+    (here / "good.npy.gz").write_bytes(gzip.compress((here / "good.npy").read_bytes()))
+    (here / "twice.npy").write_bytes((here / "good.npy").read_bytes() * 2)
+    moving = {"save_all": True, "append_images": [Image.fromarray(IMAGES[1])]}
+    grey.save(here / "moving.png", **moving)
+    (here / "sound.cae").write_bytes(codec.compress(IMAGES, codec.find_model(good)))
+    os.mkfifo(here / "pipe")
+    (here / "dangling").symlink_to("nowhere")
+    long = "x" * 300  # no file system takes it, and pathlib raises
     return {
+        "pipe": (["compress", "pipe"], "a pipe or a device"),
+        "pipe.cae": (["info", "pipe"], "a pipe or a device"),
+        "to pipe": (["compress", "good.npy", "-o", "pipe", "--force"], "a pipe"),
+        "to link": (["compress", "good.npy", "-o", "dangling", "--force"], "a link"),
+        "long input": (["compress", long, "-o", "x"], "cannot be read"),
+        "long output": (["compress", "good.npy", "-o", long], "cannot be written"),
+        "long model": (["compress", "good.npy", "-m", long], "neither a model's"),
+        "long folder": (["decompress", "sound.cae", "-o", long], "cannot be written"),
+        "npy.gz": (["compress", "good.npy.gz"], "only IDX files may be"),
+        "twice": (["compress", "twice.npy"], "more than one array"),
+        "moving": (["compress", "moving.png"], "animated"),
+        "no model": (["compress", "good.npy", "-m", "rgb.png"], "not a zip file"),
+        "one png": (["decompress", "sound.cae", "-o", "x.png"], "40 images do not fit"),
+        "onto file": (["decompress", "sound.cae", "-o", "pipe"], "is no folder"),
         "no such file": (["compress", "nix.png"], "nix.png: cannot be read"),
         "rgb": (["compress", "rgb.png"], "mode RGB"),
         "narrow": (["compress", "narrow.png"], "27×28"),
@@ -852,7 +898,7 @@ def bad_inputs(here: Path) -> dict[str, tuple[list[str], str]]:
 
 
 def test_bad_input_is_one_line_and_a_status(default, here, capsys):
-    cases = bad_inputs(here)
+    cases = bad_inputs(here, default.id)
     before = sorted(path for path in here.rglob("*"))
     for name, (command, says) in cases.items():
         assert run(*command) == 1, name
@@ -900,6 +946,34 @@ def test_a_full_disk_leaves_nothing_behind(default, here, target, capsys, monkey
         assert run(*command) == 1
         assert "No space left on device" in capsys.readouterr().err
         assert sorted(here.iterdir()) == before
+
+
+COMMAND = [sys.executable, "-m", "caebook.cli", "model", "list"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_printed_is_one_line_and_a_status():
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(COMMAND, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("caebook: ") and result.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)  # as `caebook … | head` does
+    result = subprocess.run(COMMAND, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_an_interrupt_while_importing_is_no_traceback(capsys, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parser", interrupt)
+    assert run("model", "list") == 130
+    assert capsys.readouterr().err == "caebook: interrupted\n"
 
 
 def test_an_interrupt_leaves_nothing_behind(default, here, monkeypatch):

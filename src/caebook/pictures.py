@@ -102,7 +102,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _kind(path: Path) -> str:
-    """What a file is by its first bytes: "png", "npy", "idx" or "" for anything else."""
+    """What a file is by its first bytes: "png", "npy", "idx", or "" if none of them."""
     try:
         with opened(path) as file:
             start = file.read(4)
