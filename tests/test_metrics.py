@@ -110,6 +110,8 @@ def test_uqi_is_the_definition_on_any_images(pair):
     assert abs(value) <= 1
     assert value == metrics.uqi(y, x)
     assert metrics.uqi(x, x) == 1
+    batch = metrics.uqi(np.stack([x, y, x]), np.stack([y, y, x]))
+    assert batch.tolist() == [value, 1, 1]
 
 
 def flat(level: int) -> np.ndarray:
@@ -194,6 +196,47 @@ def test_sewar_0_4_10_never_looks_at_the_last_row_and_column():
     y[27], y[:, 27] = 255 - y[27], 255 - y[:, 27]
     assert metrics.uqi_sewar(x, y) == pytest.approx(1, abs=1e-12)
     assert metrics.uqi(x, y) < 0.999
+
+
+def test_sewar_0_4_10_takes_means_for_sums_in_20_by_20_windows():
+    """Of 21 × 21: with means, the covariance becomes σxy + (1 − 1/64)·x̄·ȳ."""
+
+    def window(a: np.ndarray, b: np.ndarray) -> float:
+        part = (1 - 1 / 64) * np.outer((a.mean(), b.mean()), (a.mean(), b.mean()))
+        covariances = np.cov(a.ravel(), b.ravel(), bias=True) + part
+        luminance = 2 * a.mean() * b.mean() / (a.mean() ** 2 + b.mean() ** 2)
+        return luminance * 2 * covariances[0, 1] / covariances.trace()
+
+    x, y = textured(2)
+    windows = [np.s_[i : i + 8, j : j + 8] for i in range(20) for j in range(20)]
+    expected = np.mean([window(x[part], y[part]) for part in windows])
+    assert metrics.uqi_sewar(x, y) == pytest.approx(expected, abs=1e-12)
+
+
+def test_sewar_0_4_10_takes_a_stack_of_images_for_channels():
+    x, y = digit_like(30, 0), digit_like(30, 1)
+    columns = [full_ref.uqi(x[:, :, i], y[:, :, i]) for i in range(28)]
+    assert full_ref.uqi(x, y) == pytest.approx(np.mean(columns), abs=1e-12)
+    assert abs(full_ref.uqi(x, y) - metrics.uqi_sewar(x, y).mean()) > 0.01
+
+
+def test_sewar_0_4_10_only_warns_of_grey_levels_against_fractions():
+    x = textured(1)[0]
+    with pytest.warns(UserWarning, match="different dtypes"):
+        value = full_ref.uqi(x, x / 255)
+    assert value < 0.1  # and yet both are the same picture
+    with pytest.raises(TypeError, match="to_uint8"):
+        metrics.uqi_sewar(x, x / 255)
+
+
+def test_sewar_0_4_10_leaves_its_range_on_floats_but_not_on_grey_levels():
+    """Running sums of floats leave crumbs in black windows, and crumbs are divided."""
+    pairs = np.zeros((200, 2, 28, 28))
+    pairs[:, :, 4:20, 6:18] = RNG(0).random((200, 2, 16, 12))
+    worst = max(abs(full_ref.uqi(x, y)) for x, y in pairs)
+    assert worst > 1e12
+    levels = metrics.to_uint8(pairs)
+    assert np.abs(metrics.uqi_sewar(levels[:, 0], levels[:, 1])).max() <= 1
 
 
 def test_sewar_is_called_once_for_each_image():
