@@ -4,8 +4,11 @@
 Chromium the tests that need one skip and say so; where ``CI`` is set they fail instead.
 """
 
+import csv
 import functools
 import http.server
+import io
+import json
 import os
 import re
 import shutil
@@ -411,6 +414,261 @@ def test_solutions_open(browser, address, soups):
         assert not body.is_visible(), name
         fold.locator("summary").first.click()
         assert body.is_visible(), name
+    context.close()
+
+
+# ---- tables that can be sorted, files to save ---------------------------------------
+
+SORTABLE = ".cell_output table.sortable"
+
+# The texts of a column, from the top; and the direction that its head announces.
+COLUMN = """(table, name) => {
+  const heads = [...table.tHead.rows[0].cells];
+  const index = heads.findIndex((head) => head.textContent.trim() === name);
+  return [
+    [...table.tBodies[0].rows].map((row) => row.cells[index].textContent),
+    heads[index].getAttribute("aria-sort"),
+  ];
+}"""
+
+
+def page_with(browser, rows: list[dict]):
+    """A page of its own that holds a sortable table, the site's style and script."""
+    from caebook.page import table
+    from caebook.profiles import root
+
+    static = root() / "book" / "_static"
+    page = browser.new_page(viewport=PHONE)
+    page.goto("about:blank")
+    page.set_content(
+        f"<!doctype html><html lang=en><style>{(static / 'book.css').read_text()}"
+        "</style><main class=bd-article><div class=cell_output>"
+        f"{table(rows, sortable=True)._repr_html_()}"
+        f"{table(rows)._repr_html_()}</div></main>"
+        f"<script>{(static / 'sortable.js').read_text()}</script></html>"
+    )
+    return page
+
+
+def sort_by(page, name: str, times: int = 1):
+    """Choose a head, and say what its column then holds and announces."""
+    found = page.locator("table.sortable")
+    for _ in range(times):
+        found.get_by_role("button", name=name, exact=True).click()
+    return found.evaluate(COLUMN, name)
+
+
+def test_numbers_sort_by_their_full_value(browser):
+    values = [12_544, 9.00001, None, 1e-5, 9.00002, -3, 8.03e-05]
+    page = page_with(browser, [{"run": f"r{n}", "x": v} for n, v in enumerate(values)])
+    rising = ["-3", "1e-05", "8.03e-05", "9", "9", "12,544", "–"]
+    assert sort_by(page, "x") == [rising, "ascending"]
+    names, _ = page.locator("table.sortable").evaluate(COLUMN, "run")
+    assert names == ["r5", "r3", "r6", "r1", "r4", "r0", "r2"]
+    falling = [*rising[-2::-1], "–"]
+    assert sort_by(page, "x") == [falling, "descending"]
+    names, _ = page.locator("table.sortable").evaluate(COLUMN, "run")
+    assert names == ["r0", "r4", "r1", "r6", "r3", "r5", "r2"]
+    given = ["12,544", "9", "–", "1e-05", "9", "-3", "8.03e-05"]
+    assert sort_by(page, "x") == [given, None]
+    page.close()
+
+
+def test_one_column_at_a_time_and_equal_rows_keep_their_order(browser):
+    rows = [
+        {"run": "a", "framework": "PyTorch", "n": 2},
+        {"run": "b", "framework": "Keras", "n": 1},
+        {"run": "c", "framework": "PyTorch", "n": 1},
+        {"run": "d", "framework": "Keras", "n": 2},
+        {"run": "e", "framework": "Keras", "n": 1},
+    ]
+    page = page_with(browser, rows)
+    sort_by(page, "framework")
+    sort_by(page, "n")
+    names, announced = page.locator("table.sortable").evaluate(COLUMN, "run")
+    assert (names, announced) == (["b", "e", "c", "d", "a"], None)
+    assert page.locator("th[aria-sort]").count() == 1
+    sort_by(page, "n")  # falling; equal rows still as they stood
+    names, _ = page.locator("table.sortable").evaluate(COLUMN, "run")
+    assert names == ["d", "a", "b", "e", "c"]
+    _, announced = sort_by(page, "n")
+    names, _ = page.locator("table.sortable").evaluate(COLUMN, "run")
+    assert (names, announced) == (["a", "b", "c", "d", "e"], None)
+    page.close()
+
+
+def test_texts_infinities_and_mixtures_have_their_places(browser):
+    values = ["level 10", float("inf"), None, "Level 2", -float("inf"), "", 5, "äh"]
+    page = page_with(browser, [{"run": f"r{n}", "x": v} for n, v in enumerate(values)])
+    rising = ["-inf", "5", "inf", "", "äh", "Level 2", "level 10", "–"]
+    assert sort_by(page, "x")[0] == rising
+    assert sort_by(page, "x")[0] == [*rising[-2::-1], "–"]
+    page.close()
+
+
+def test_tables_sort_from_the_keyboard_and_tell_what_they_do(browser):
+    page = page_with(browser, [{"run": "b", "n": 1}, {"run": "a", "n": 2}])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    head = page.get_by_role("columnheader", name="n", exact=True).first
+    assert head.locator("button").evaluate("e => e === document.activeElement")
+    outline = "e => getComputedStyle(e).outlineStyle"
+    assert head.locator("button").evaluate(outline) != "none"
+    for key, direction in (("Enter", "ascending"), ("Space", "descending")):
+        page.keyboard.press(key)
+        assert head.get_attribute("aria-sort") == direction
+        assert head.locator("button").evaluate("e => e === document.activeElement")
+    assert page.locator("table.sortable tbody th").first.inner_text() == "a"
+    page.close()
+
+
+def test_script_leaves_other_tables_and_empty_ones_alone(browser):
+    page = page_with(browser, [])
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    assert page.locator("button").count() == 0
+    page.close()
+    page = page_with(browser, [{"run": "a"}])
+    assert page.locator("table:not(.sortable) button").count() == 0
+    assert page.locator("table.sortable button").count() == 1
+    assert errors == []
+    page.close()
+
+
+def pages_with(soups: dict[str, BeautifulSoup], selector: str) -> list[str]:
+    found = [name for name, soup in soups.items() if soup.select(selector)]
+    assert found, f"no page has {selector}"
+    return found
+
+
+def test_every_column_of_the_book_can_be_sorted(browser, address, soups):
+    page = browser.new_page(viewport=DESKTOP)
+    for name in pages_with(soups, SORTABLE):
+        page.goto(address + name)
+        for number, soup in enumerate(soups[name].select(SORTABLE)):
+            shown = page.locator(SORTABLE).nth(number)
+            for index, head in enumerate(soup.select("thead th")):
+                cells = [row.find_all(["th", "td"])[index] for row in soup("tr")[1:]]
+                full = [cell.get("data-value") for cell in cells]
+                shown.locator("thead button").nth(index).click()
+                after = shown.evaluate(COLUMN, head.text)[0]
+                assert sorted(after) == sorted(cell.text for cell in cells)
+                numbers = sorted(float(value) for value in full if value)
+                where = f"{name}: {head.text}"
+                if None not in full:  # numbers, and perhaps cells without one
+                    now = shown.locator(f"tbody tr > :nth-child({index + 1})")
+                    values = now.evaluate_all("all => all.map((e) => e.dataset.value)")
+                    known = [float(value) for value in values if value]
+                    assert known == numbers, where
+                    assert "" not in values[: len(known)], where
+    page.close()
+
+
+def test_a_wide_table_can_be_read_on_a_phone(browser, address, soups):
+    page = browser.new_page(viewport=PHONE)
+    for name in pages_with(soups, SORTABLE):
+        page.goto(address + name)
+        for number in range(len(soups[name].select(SORTABLE))):
+            shown = page.locator(SORTABLE).nth(number)
+            frame = shown.locator("..").bounding_box()
+            assert frame["width"] <= PHONE["width"]
+            # each head that the keyboard reaches, and the row's own, are in sight
+            for button in shown.locator("thead button").all():
+                button.focus()
+                first = shown.locator("tbody th").first.bounding_box()
+                assert abs(first["x"] - frame["x"]) <= 1, name
+                assert first["width"] < 0.55 * frame["width"], name
+                if button.evaluate("e => e.closest('th').cellIndex") > 0:
+                    box = button.bounding_box()
+                    assert box["x"] >= first["x"] + first["width"] - 1, name
+                    assert box["x"] < frame["x"] + frame["width"] - 8, name
+            assert (
+                page.evaluate(
+                    "document.documentElement.scrollWidth - window.innerWidth"
+                )
+                <= 0
+            )
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_column_that_stays_is_opaque_and_legible(browser, address, soups, scheme):
+    page = browser.new_page(viewport=DESKTOP, color_scheme=scheme)
+    for name in pages_with(soups, SORTABLE):
+        page.goto(address + name)
+        styles = page.locator(f"{SORTABLE} tr > :first-child").evaluate_all(
+            """all => all.map((cell) => {
+              const style = getComputedStyle(cell);
+              return [style.position, style.backgroundColor, style.color];
+            })"""
+        )
+        assert styles
+        for position, background, ink in {tuple(style) for style in styles}:
+            assert position == "sticky"
+            assert contrast(rgb(background), rgb(ink)) > 7, (background, ink)
+    page.close()
+
+
+def rgb(color: str) -> tuple[float, ...]:
+    """Red, green and blue of an opaque colour, as browsers write it."""
+    match = re.fullmatch(r"rgb\((\d+), (\d+), (\d+)\)", color)
+    assert match, color
+    return tuple(int(part) for part in match.groups())
+
+
+def contrast(first: tuple[float, ...], second: tuple[float, ...]) -> float:
+    """Contrast ratio of two colours, 1 to 21, as WCAG 2 defines it."""
+
+    def luminance(color):
+        parts = [part / 255 for part in color]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4
+                  for p in parts]  # fmt: skip
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted(map(luminance, (first, second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_without_scripts_a_table_stays_as_it_is(browser, address, soups):
+    context = browser.new_context(viewport=DESKTOP, java_script_enabled=False)
+    page = context.new_page()
+    for name in pages_with(soups, SORTABLE):
+        page.goto(address + name)
+        shown = page.locator(SORTABLE).first
+        assert shown.is_visible() and shown.locator("button").count() == 0
+        soup = soups[name].select_one(SORTABLE)
+        assert shown.locator("tbody tr").count() == len(soup.select("tbody tr"))
+        heads = [head.text for head in soup.select("thead th")]
+        assert shown.locator("thead th").all_inner_texts() == heads
+    context.close()
+
+
+def test_tables_can_be_saved_without_a_network(browser, address, soups, tmp_path):
+    context = browser.new_context(viewport=DESKTOP, accept_downloads=True)
+    watch = Watch(address).of(context)
+    page = context.new_page()
+    for name in pages_with(soups, "a[download]"):
+        page.goto(address + name)
+        counts = {}
+        for link in page.locator("article a[download]").all():
+            with page.expect_download() as started:
+                link.click()
+            file = tmp_path / started.value.suggested_filename
+            started.value.save_as(file)
+            assert file.name == link.inner_text()
+            text = file.read_bytes().decode("utf-8")
+            if file.suffix == ".json":
+                content = json.loads(text)
+                rows = content["rows"]
+                assert content["about"].keys() >= {"git", "profile", "data", "versions"}
+            else:
+                rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+                assert None not in rows[0]  # as many values as heads
+            counts.setdefault(file.stem, {})[file.suffix] = len(rows)
+        for found in counts.values():
+            assert found.keys() == {".csv", ".json"}
+            assert len(set(found.values())) == 1
+    assert watch.errors == [] and watch.elsewhere == []
     context.close()
 
 
