@@ -784,6 +784,15 @@ def test_progress_is_told_of_every_png_file(here):
     assert (found == IMAGES).all() and sum(done) == 40
 
 
+@pytest.mark.parametrize(("source", "at"), [(".", "in"), ("..", "in/.hidden")])
+def test_the_output_stands_beside_the_input(default, here, source, at, monkeypatch):
+    put_pngs(here / "in", IMAGES)
+    (here / "in" / ".hidden").mkdir()
+    monkeypatch.chdir(here / at)
+    assert run("compress", source) == 0
+    assert (here / "in.cae").read_bytes() == codec.compress(IMAGES, default)
+
+
 def test_several_files_and_the_adaptive_coder(default, here):
     folder = put_pngs(here / "in", IMAGES)
     paths = [folder / "07.png", folder / "02.png"]
@@ -1076,8 +1085,15 @@ def test_models_are_made_and_listed(here, monkeypatch, capsys):
     assert "run.json" in capsys.readouterr().err
 
 
+def test_the_default_model_comes_with_the_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))  # not a checkout's
+    model = codec.find_model()
+    assert model.id == codec.DEFAULT_MODEL
+    assert model.run.folder.parent == model_module.MODELS_FOLDER
+
+
 def test_the_packaged_models_are_sound():
-    """Those in the package, if there are any: what their files name must be there."""
+    """What their files name must be there."""
     for path in sorted(model_module.MODELS_FOLDER.glob("*/codec-*.npz")):
         model = codec.Model.load(path)
         assert json.loads((path.parent / "run.json").read_text())

@@ -322,7 +322,9 @@ def _beside(inputs: Sequence[Path], suffix: str) -> Path:
     """Name of the output if none is given."""
     if len(inputs) > 1:
         raise DataError("say with -o where the file made of several inputs goes")
-    path = inputs[0].absolute()
+    path = inputs[0]
+    if path.name in ("", ".."):
+        path = path.resolve()
     if not path.name:
         raise DataError(f"say with -o where the file made of {path} goes")
     return path.with_name((path.name if path.is_dir() else path.stem) + suffix)
