@@ -572,22 +572,20 @@ def test_a_wide_table_can_be_read_on_a_phone(browser, address, soups):
             shown = page.locator(SORTABLE).nth(number)
             frame = shown.locator("..").bounding_box()
             assert frame["width"] <= PHONE["width"]
-            # each head that the keyboard reaches, and the row's own, are in sight
-            for button in shown.locator("thead button").all():
-                button.focus()
+            # what the keyboard reaches is in sight, and so are the rows' own heads
+            buttons = shown.locator("thead button")
+            buttons.first.focus()
+            steps = buttons.count() - 1
+            for key in ["Tab"] * steps + ["Shift+Tab"] * (steps - 1):
+                page.keyboard.press(key)
                 first = shown.locator("tbody th").first.bounding_box()
                 assert abs(first["x"] - frame["x"]) <= 1, name
                 assert first["width"] < 0.55 * frame["width"], name
-                if button.evaluate("e => e.closest('th').cellIndex") > 0:
-                    box = button.bounding_box()
-                    assert box["x"] >= first["x"] + first["width"] - 1, name
-                    assert box["x"] < frame["x"] + frame["width"] - 8, name
-            assert (
-                page.evaluate(
-                    "document.documentElement.scrollWidth - window.innerWidth"
-                )
-                <= 0
-            )
+                box = shown.locator("button:focus").bounding_box()
+                assert box["x"] >= first["x"] + first["width"] - 1, name
+                assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1, name
+            wide = "document.documentElement.scrollWidth - window.innerWidth"
+            assert page.evaluate(wide) <= 0
     page.close()
 
 

@@ -49,6 +49,13 @@
       button.type = "button";
       button.append(...head.childNodes);
       head.append(button);
+      // A browser takes a head for visible when only its edge is. The mouse needs no help,
+      // and a head must not move away while it is pressed.
+      button.addEventListener("focus", () => {
+        if (button.matches(":focus-visible")) {
+          button.scrollIntoView({ block: "nearest", inline: "nearest" });
+        }
+      });
       button.addEventListener("click", () => {
         const direction = NEXT[head.getAttribute("aria-sort") ?? "none"];
         for (const other of heads) other.removeAttribute("aria-sort");
