@@ -15,6 +15,7 @@ import matplotlib.axes
 import matplotlib.figure
 import numpy as np
 from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.ticker import (
     FixedLocator,
@@ -36,6 +37,7 @@ __all__ = [
     "feature_maps",
     "histogram",
     "points",
+    "rate_distortion",
     "shapes",
     "strip",
 ]
@@ -319,6 +321,101 @@ def points(
         _set_log_scale(axes, "y")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     _add_legend(figure, axes)
+    return figure
+
+
+def rate_distortion(
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    ylabel: str,
+    *,
+    limit: float | None = None,
+    front: tuple[np.ndarray, np.ndarray] | None = None,
+    levels: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw the quality of codecs against the bytes that they take for an image.
+
+    A label that ends in “, Keras” or “, PyTorch” gets the framework's colour, and the
+    marker of what comes before, in both. One that ends in “, ideal” gets the look of
+    what comes before, but hollow: it has no bytes that anybody could store.
+
+    Parameters
+    ----------
+    series
+        Label → ``(bytes, quality)``, each ``(n,)`` and finite, bytes above 0. They are
+        joined in the order of bytes.
+    ylabel
+        What the quality is, with its unit.
+    limit
+        Where the axis of bytes ends, which then is a linear one from 0; a series that
+        lies beyond is left out. Otherwise the axis is logarithmic and shows all.
+    front
+        ``(bytes, quality)`` of the best there is, drawn as a broad grey line: what can
+        be had for so many bytes or fewer.
+    levels
+        Label → bytes to compare with, each a vertical grey line, or an arrow at the
+        edge if it lies beyond the limit.
+
+    Returns
+    -------
+    Figure
+        As much higher than others as its legend needs.
+
+    Raises
+    ------
+    ValueError
+        If there is no series (within the limit), or one is not two equally long rows
+        of finite numbers with bytes above 0.
+    """
+    values = {
+        label: _check_points(label, given, log_x=True, log_y=False)
+        for label, given in {**series, "front": front or ([1], [0])}.items()
+    }
+    best = values.pop("front")
+    if any(len(rows) != 2 for rows in values.values()):
+        raise ValueError("rate_distortion: a series is (bytes, quality), no more")
+    looks = _subject_looks(values)  # of all, so that a look does not hang on the limit
+    if limit is not None:
+        values = {label: g for label, g in values.items() if g[0].min() <= limit}
+    if not values:
+        raise ValueError("rate_distortion: no series to draw")
+    figure = Figure(figsize=(WIDTH, 3.2))
+    axes = figure.add_subplot()
+    for label, (x, y) in values.items():
+        color, marker, hollow = looks[label]
+        order = np.argsort(x, kind="stable")
+        axes.plot(
+            x[order],
+            y[order],
+            color=color,
+            marker=marker,
+            markerfacecolor="white" if hollow else color,
+            linestyle=":" if hollow else "-",
+            linewidth=1.1,
+            zorder=3,
+        )
+    if limit is None:
+        _set_log_scale(axes, "x")
+    else:
+        _show_up_to(
+            axes, limit, np.concatenate([np.stack(g) for g in values.values()], 1)
+        )
+    if front is not None:
+        order = np.argsort(best[0], kind="stable")
+        right = axes.get_xlim()[1]
+        axes.plot(
+            [*best[0][order], right],
+            [*best[1][order], best[1][order][-1]],
+            color="#CCCCCC",
+            linewidth=5,
+            drawstyle="steps-post",
+            solid_capstyle="butt",
+            zorder=1,
+            scalex=False,
+            scaley=False,
+        )
+    _draw_sizes(axes, dict(levels or {}), limit)
+    axes.set(xlabel="bytes per image", ylabel=ylabel)
+    _add_subject_legend(figure, {n: looks[n] for n in values}, front is not None)
     return figure
 
 
@@ -608,6 +705,97 @@ def _styles(labels: Iterable[str]) -> list[_Style]:
             )
         )
     return chosen
+
+
+# The markers of systems in both frameworks' colours, and of all other codecs.
+SUBJECT_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def _subject_looks(labels: Iterable[str]) -> dict[str, tuple[str, str, bool]]:
+    """Colour, marker and whether hollow, for each label of `rate_distortion`."""
+    colors = {"Keras": KERAS, "PyTorch": TORCH}
+    systems: list[str] = []
+    others: list[str] = []
+    looks = {}
+    for label in labels:
+        real, _, ideal = label.rpartition(", ideal")
+        hollow = bool(real) and not ideal
+        subject, _, framework = (real if hollow else label).rpartition(", ")
+        if framework in colors:
+            if subject not in systems:
+                systems.append(subject)
+            index, color = systems.index(subject), colors[framework]
+        else:
+            subject = real if hollow else label
+            if subject not in others:
+                others.append(subject)
+            # one step on for every round of the colours, so that no look comes twice
+            index = others.index(subject)
+            color = OTHERS[index % len(OTHERS)]
+            index += index // len(OTHERS)
+        looks[label] = color, SUBJECT_MARKERS[index % len(SUBJECT_MARKERS)], hollow
+    return looks
+
+
+def _add_subject_legend(
+    figure: Figure, looks: Mapping[str, tuple[str, str, bool]], front: bool
+) -> None:
+    """Name systems by marker, frameworks by colour, and everything else by both."""
+    handles: dict[str, Line2D] = {}
+    frameworks: dict[str, Line2D] = {}
+    for label, (color, marker, hollow) in looks.items():
+        subject, _, framework = label.rpartition(", ")
+        if color in (KERAS, TORCH):
+            frameworks[framework] = Line2D([], [], color=color, linewidth=3)
+            handles[subject] = Line2D([], [], color="#666666", marker=marker, lw=0)
+        else:
+            face = "white" if hollow else color
+            handles[label] = Line2D(
+                [], [], color=color, marker=marker, markerfacecolor=face, lw=1.1
+            )
+    handles |= frameworks
+    if front:
+        handles["best so far"] = Line2D([], [], color="#CCCCCC", linewidth=5)
+    widest = max(_text_width(figure, label, 9) for label in handles)
+    columns = max(1, min(3, int(WIDTH * DPI / (widest + 0.35 * DPI))))
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.18 * max(0, rows - 2))
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside upper left",
+        ncols=columns,
+        handlelength=1.4,
+        columnspacing=0.8,
+        handletextpad=0.5,
+        borderaxespad=0.2,
+    )
+
+
+def _show_up_to(axes: matplotlib.axes.Axes, limit: float, points: np.ndarray) -> None:
+    """End the axis of bytes, and fit the other to the points that remain."""
+    seen = points[1, points[0] <= limit]
+    margin = 0.05 * max(float(np.ptp(seen)), 1e-3)
+    axes.set(xlim=(0, limit), ylim=(seen.min() - margin, seen.max() + margin))
+
+
+def _draw_sizes(
+    axes: matplotlib.axes.Axes, sizes: Mapping[str, float], limit: float | None
+) -> None:
+    """Draw sizes to compare with: upright lines, or arrows where they lie beyond."""
+    beyond = 0
+    for label, size in sizes.items():
+        if limit is None or size <= limit:
+            axes.axvline(size, color="#666666", linestyle=(0, (4, 2)), linewidth=1)
+            text, place, angle = label, (size, 0.02), 90
+            across = axes.get_xaxis_transform()
+            align = {"ha": "right", "va": "bottom"}
+        else:
+            text, place, angle = f"{label} →", (0.99, 0.03 + 0.08 * beyond), 0
+            across = axes.transAxes
+            align = {"ha": "right", "va": "bottom"}
+            beyond += 1
+        axes.text(*place, text, transform=across, rotation=angle, fontsize=9, **align)
 
 
 def _draw_levels(axes: matplotlib.axes.Axes, levels: Mapping[str, float]) -> None:
