@@ -199,7 +199,7 @@ class AdaptiveCoder:
             self._counts = tables.astype(np.int64)
 
     def encode(self, symbols: np.ndarray) -> bytes:
-        """Indices, uint8 (N, n) → a stream that `decode` makes the same indices of."""
+        """As `StaticCoder.encode`; what is learnt serves the next call."""
         check_symbols(symbols, *self._counts.shape)
         parts = []
         for group in self._groups(len(symbols)):
@@ -208,13 +208,7 @@ class AdaptiveCoder:
         return _write(parts, _lanes(symbols.size))
 
     def decode(self, stream: bytes, count: int) -> np.ndarray:
-        """The stream of `count` images → their indices, uint8 (count, n).
-
-        Raises
-        ------
-        CorruptFile
-            If it is not the stream of so many images.
-        """
+        """As `StaticCoder.decode`; what is learnt serves the next call."""
         numbers = len(self._counts)
         reader = _Reader(stream, _lanes(count * numbers))
         symbols = np.empty((count, numbers), np.uint8)

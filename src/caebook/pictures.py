@@ -27,7 +27,6 @@ from PIL import Image
 from caebook.idx import DataError, IdxFile, read_idx
 
 SIDE = 28
-FORMATS = ("png", "folder", "idx", "npy")
 
 #: Images that a file may declare without being asked for: 784 MB of them.
 MAX_IMAGES = 1_000_000
@@ -298,9 +297,9 @@ def write_pictures(
     Parameters
     ----------
     path : Path
-        A file, or a folder.
+        What to write.
     kind : str
-        One of `FORMATS`.
+        "png", "idx" or "npy" for a file, or "folder" for PNG files in one.
     count : int
         How many pictures there will be, 1 or more; exactly 1 in a PNG file.
     parts : iterable of uint8 arrays, shape (some, 28, 28)
