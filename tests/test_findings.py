@@ -35,8 +35,13 @@ def test_rows_come_back_as_they_went(settings):
     findings.record("05_claims", ROWS, settings=settings)
     assert findings.load("05_claims", settings=settings) == ROWS
     content = json.loads(file_of(settings).read_text(encoding="utf-8"))
-    about = {key: content[key] for key in ("schema", "profile", "digits", "seed")}
-    assert about == {"schema": 1, "profile": "smoke", "digits": "mnist", "seed": 0}
+    assert content.pop("rows") and content == {
+        "schema": 1,
+        "profile": "smoke",
+        "digits": "mnist",
+        "letters": "glyph-letters",
+        "seed": 0,
+    }
 
 
 def test_no_rows_and_rows_out_of_a_generator(settings):
@@ -201,9 +206,10 @@ def test_missing_finding_names_the_chapter_to_run(settings, name, remedy):
 @pytest.mark.parametrize(
     ("change", "made_with"),
     [
-        ({"profile": "reader"}, "smoke, mnist, 0"),
-        ({"digits": "glyph-digits"}, "smoke, mnist, 0"),
-        ({"seed": 1}, "smoke, mnist, 0"),
+        ({"profile": "reader"}, "smoke, mnist, glyph-letters, 0"),
+        ({"digits": "glyph-digits"}, "smoke, mnist, glyph-letters, 0"),
+        ({"letters": "emnist-letters"}, "smoke, mnist, glyph-letters, 0"),
+        ({"seed": 1}, "smoke, mnist, glyph-letters, 0"),
     ],
 )
 def test_finding_of_other_settings_is_refused(settings, change, made_with):

@@ -19,6 +19,7 @@ from caebook.profiles import Settings, root
 
 SCHEMA = 1
 FOLDER = "findings"
+ORIGIN = ("profile", "digits", "letters", "seed")  # settings that a finding is of
 
 Row = dict[str, str | int | float | bool | None]
 
@@ -97,7 +98,7 @@ def load(name: str, *, settings: Settings) -> list[Row]:
 
 
 def _origin(settings: Settings) -> dict[str, str | int]:
-    return {key: getattr(settings, key) for key in ("profile", "digits", "seed")}
+    return {key: getattr(settings, key) for key in ORIGIN}
 
 
 def _plain(value: object, where: str) -> object:
