@@ -16,9 +16,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from tiny import onnx_model
 
 from caebook import metrics, profiles, runs
 from caebook.data import Dataset
@@ -47,24 +47,6 @@ ABOUT = {"system": "deep", "dataset": DATASET, "recipe": RECIPE, "history": HIST
 # --- networks ---------------------------------------------------------------------
 
 
-def model(nodes, source, target, weights) -> bytes:
-    """An ONNX model from (name, shape) to (name, shape), with float32 weights."""
-    floats = TensorProto.FLOAT
-    ends = [
-        helper.make_tensor_value_info(name, floats, ["N", *shape])
-        for name, shape in (source, target)
-    ]
-    values = [
-        numpy_helper.from_array(np.asarray(value), name)
-        for name, value in weights.items()
-    ]
-    graph = helper.make_graph(nodes, "graph", ends[:1], ends[1:], values)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    made.ir_version = 10
-    onnx.checker.check_model(made, full_check=True)
-    return made.SerializeToString()
-
-
 def encoder(gain: float = 1.0) -> bytes:
     """Means of 4 × 4 pixels times `gain`."""
     node = helper.make_node
@@ -75,7 +57,7 @@ def encoder(gain: float = 1.0) -> bytes:
         node("Transpose", ["c"], ["code"], perm=[0, 2, 3, 1]),
     ]
     weights = {"channel": np.array([1]), "gain": np.float32([gain])}
-    return model(nodes, ("images", (28, 28)), ("code", (7, 7, 1)), weights)
+    return onnx_model(nodes, ("images", (28, 28)), ("code", (7, 7, 1)), weights)
 
 
 def decoder(gain: float = 1.0) -> bytes:
@@ -92,7 +74,7 @@ def decoder(gain: float = 1.0) -> bytes:
         "scales": np.float32([1, 1, 4, 4]),
         "gain": np.float32([gain]),
     }
-    return model(nodes, ("code", (7, 7, 1)), ("images", (28, 28)), weights)
+    return onnx_model(nodes, ("code", (7, 7, 1)), ("images", (28, 28)), weights)
 
 
 def classifier() -> bytes:
@@ -105,7 +87,7 @@ def classifier() -> bytes:
     ]
     weights = {"from": np.array([400]), "to": np.array([410]), "axis": np.array([1])}
     target = ("probabilities", (10,))
-    return model(nodes, ("images", (28, 28)), target, weights)
+    return onnx_model(nodes, ("images", (28, 28)), target, weights)
 
 
 def pooled(images: np.ndarray) -> np.ndarray:
