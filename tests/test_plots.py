@@ -47,6 +47,17 @@ LOSSES = {
 }
 CODES = np.array([6272, 784, 3136, 1568])
 MANY = [f"{codec} {n}" for n in range(5) for codec in ("JPEG", "Keras", "PyTorch")]
+SYSTEMS = ("shallow", "code16", "wide-kernel")
+RATES = {
+    **{
+        f"{system}, {framework}": ([10 + n, 30.5, 70 + n], [n, n + 2, n + 3])
+        for n, system in enumerate(SYSTEMS)
+        for framework in ("Keras", "PyTorch")
+    },
+    **{f"{n} grey levels + bz2": ([n + 5, n + 60], [n, 2 * n]) for n in range(12)},
+    "JPEG, files": ([214], [20]),
+    "JPEG, files, ideal": ([50], [20]),
+}
 EXAMPLES = {
     "strip": lambda: plots.strip(
         {"original": noise(10, 28, 28), "PyTorch": noise(10, 28, 28) / 255},
@@ -68,6 +79,12 @@ EXAMPLES = {
         {name: ([60, 0, 15], [n, n + 2, n + 1]) for n, name in enumerate(MANY)},
         "bytes per image",
         "PSNR, dB",
+    ),
+    "rate_distortion": lambda: plots.rate_distortion(
+        RATES, "PSNR, dB", front=(CODES, 9 / CODES), levels={"raw": 784}
+    ),
+    "rate_distortion, limit": lambda: plots.rate_distortion(
+        RATES, "UQI", limit=60, levels={"lossless": 136, "half": 30}
     ),
     "histogram": lambda: plots.histogram({"Keras": noise(900)}, "grey level"),
     "feature maps": lambda: plots.feature_maps(noise(14, 14, 32) / 255),
@@ -380,6 +397,75 @@ def test_many_series_differ_without_their_colours():
 def test_points_refuse(series, options, message):
     with pytest.raises(ValueError, match=message):
         plots.points(series, "x", "y", **options)
+
+
+def rates_drawn(**options) -> list:
+    """The lines of the series; the front and the sizes have no markers."""
+    figure = plots.rate_distortion(RATES, "y", **options)
+    return [line for line in figure.axes[0].lines if line.get_marker() != "None"]
+
+
+def test_systems_share_a_marker_and_frameworks_a_colour():
+    drawn = dict(zip(RATES, rates_drawn(), strict=True))
+    for system in SYSTEMS:
+        keras, torch = (drawn[f"{system}, {name}"] for name in ("Keras", "PyTorch"))
+        assert keras.get_marker() == torch.get_marker()
+        assert (keras.get_color(), torch.get_color()) == (plots.KERAS, plots.TORCH)
+    looks = {(line.get_marker(), line.get_color()) for line in drawn.values()}
+    assert len(looks) == len(RATES) - 1  # one for the real and the ideal files
+    real, ideal = drawn["JPEG, files"], drawn["JPEG, files, ideal"]
+    assert ideal.get_marker() == real.get_marker()
+    assert ideal.get_markerfacecolor() == "white" != real.get_markerfacecolor()
+
+
+def test_a_limit_leaves_out_what_lies_beyond_and_changes_no_look():
+    within = [name for name, (sizes, _) in RATES.items() if min(sizes) <= 60]
+    assert len(within) == len(RATES) - 1
+    everything = dict(zip(RATES, rates_drawn(), strict=True))
+    for name, line in zip(within, rates_drawn(limit=60), strict=True):
+        assert line.get_marker() == everything[name].get_marker()
+        assert line.get_color() == everything[name].get_color()
+    axes = plots.rate_distortion(RATES, "y", limit=60).axes[0]
+    assert axes.get_xlim() == (0, 60) and axes.get_xscale() == "linear"
+    assert plots.rate_distortion(RATES, "y").axes[0].get_xscale() == "log"
+
+
+def test_the_axis_of_quality_fits_what_is_within_the_limit():
+    series = {"a": ([1, 2, 500], [10, 20, 900])}
+    low, high = plots.rate_distortion(series, "y", limit=60).axes[0].get_ylim()
+    assert low <= 10 and 20 <= high < 30
+
+
+def test_the_front_steps_up_where_its_points_are():
+    figure = plots.rate_distortion(RATES, "y", limit=60, front=([20, 5], [9, 1]))
+    (front,) = (x for x in figure.axes[0].lines if x.get_drawstyle() == "steps-post")
+    np.testing.assert_array_equal(front.get_xdata(), [5, 20, 60])
+    np.testing.assert_array_equal(front.get_ydata(), [1, 9, 9])
+
+
+def test_sizes_are_lines_within_the_limit_and_arrows_beyond():
+    def words(**options):
+        levels = {"floor": 136, "half": 30}
+        figure = plots.rate_distortion(RATES, "y", levels=levels, **options)
+        return {text.get_text() for text in figure.axes[0].texts}
+
+    assert words() == {"floor", "half"}
+    assert words(limit=60) == {"floor →", "half"}
+
+
+@pytest.mark.parametrize(
+    ("series", "limit", "message"),
+    [
+        ({}, None, "no series"),
+        ({"a": ([70], [1])}, 60, "no series"),
+        ({"a": ([1], [1], [1], [1])}, None, "no more"),
+        ({"a": ([0], [1])}, None, "'a' takes 0 bytes"),
+        ({"a": ([1], [np.inf])}, None, "'a' holds"),
+    ],
+)
+def test_rate_distortion_refuses(series, limit, message):
+    with pytest.raises(ValueError, match=message):
+        plots.rate_distortion(series, "y", limit=limit)
 
 
 def test_histograms_count_every_value_in_common_bins():

@@ -367,12 +367,15 @@ def rate_distortion(
         of finite numbers with bytes above 0.
     """
     values = {
-        label: _check_points(label, given, log_x=True, log_y=False)
+        label: _check_points(label, given, log_x=False, log_y=False)
         for label, given in {**series, "front": front or ([1], [0])}.items()
     }
     best = values.pop("front")
     if any(len(rows) != 2 for rows in values.values()):
         raise ValueError("rate_distortion: a series is (bytes, quality), no more")
+    for label, (x, _) in values.items():
+        if x.min() <= 0:
+            raise ValueError(f"rate_distortion: {label!r} takes {x.min():.4g} bytes")
     looks = _subject_looks(values)  # of all, so that a look does not hang on the limit
     if limit is not None:
         values = {label: g for label, g in values.items() if g[0].min() <= limit}
