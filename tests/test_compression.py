@@ -4,6 +4,7 @@ The cells tagged `codecs` define every ordinary way to store images, as a pair o
 functions, and what measures them. They are executed here as they stand.
 """
 
+import lzma
 import os
 import sys
 
@@ -163,7 +164,8 @@ def test_lossless_methods_lose_nothing(methods, drawn):
 def test_images_that_stand_alone_can_be_read_alone(methods, drawn):
     _, test = drawn
     alone = [method for method in methods if method.alone]
-    assert {m.codec for m in alone} >= {"PNG, files", "PCA 16, uint8"}
+    names = {"PNG, files", "PCA 16, uint8", "PCA, records", "DCT, records"}
+    assert {m.codec for m in alone} >= names
     for method in alone:
         streams = method.encode(test)
         if len(streams) == 1:  # records of one length
@@ -256,8 +258,9 @@ def test_networks_are_stored_as_files(chapter, tmp_path):
     assert codec.compress(images, model) == content
     copies = method.decode([content])
     assert np.array_equal(copies, model.images(model.symbols(images)))
-    decoder, tables = tmp_path / tiny.NAME / "decoder.onnx", model.save()
-    assert method.side == decoder.stat().st_size + tables.stat().st_size
+    decoder = (tmp_path / tiny.NAME / "decoder.onnx").read_bytes()
+    parts = (decoder, model.quantiser.levels.tobytes(), model.tables.tobytes())
+    assert method.side == sum(len(lzma.compress(part, preset=1)) for part in parts)
     (point,) = chapter["measure"](method, images)
     assert (point["system"], point["framework"]) == ("tiny", "keras")
 
@@ -282,6 +285,44 @@ def test_levels_and_tables_are_fitted_as_the_codec_does(chapter, tmp_path):
     theirs = codec.fit(run, images, 3)
     assert np.array_equal(ours.quantiser.levels, theirs.quantiser.levels)
     assert np.array_equal(ours.tables, theirs.tables)
+
+
+# The bill
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "answer"),
+    [
+        ((7, 100), (17, 0), 10),  # ours from the tenth on
+        ((7, 100), (17, 5), 10),  # 9.5, to be whole
+        ((7, 100), (17, 100), 0),
+        ((7, 100), (17, 900), 0),
+        ((7, 100), (5, 300), "up to 100"),
+        ((7, 100), (5, 301), "up to 100"),
+        ((7, 100), (7, 300), 0),
+        ((7, 100), (5, 0), None),
+        ((7, 100), (7, 100), None),
+    ],
+)
+def test_break_even_says_in_which_direction(chapter, ours, other, answer):
+    rows = [{"bytes": pair[0], "side_bytes": pair[1]} for pair in (ours, other)]
+    assert chapter["break_even"](*rows) == answer
+
+
+def test_whatever_a_reader_needs_is_charged_alike(chapter, drawn):
+    training, _ = drawn
+    mean, patterns = chapter["principal_components"](training)
+    with_mean = chapter["sixteen_bytes"](
+        lambda images: images.reshape(-1, 784) @ patterns,
+        None,
+        training,
+        (mean, patterns),
+    ).side
+    parts = (mean.tobytes(), np.ascontiguousarray(patterns[:, :16]).tobytes())
+    assert with_mean == sum(len(lzma.compress(part, preset=1)) for part in parts)
+    pictures = chapter["typical_pictures"](training, (mean, patterns), 16)
+    (clusters,) = chapter["cluster_method"](pictures)
+    assert clusters.side == len(lzma.compress(pictures.tobytes(), preset=1))
 
 
 # What the chapter hands on

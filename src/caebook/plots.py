@@ -758,7 +758,7 @@ def _add_subject_legend(
             )
     handles |= frameworks
     if front:
-        handles["best so far"] = Line2D([], [], color="#CCCCCC", linewidth=5)
+        handles["best real stream"] = Line2D([], [], color="#CCCCCC", linewidth=5)
     widest = max(_text_width(figure, label, 9) for label in handles)
     columns = max(1, min(3, int(WIDTH * DPI / (widest + 0.35 * DPI))))
     rows = -(-len(handles) // columns)
