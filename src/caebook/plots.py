@@ -790,9 +790,9 @@ def _draw_sizes(
     for label, size in sizes.items():
         if limit is None or size <= limit:
             axes.axvline(size, color="#666666", linestyle=(0, (4, 2)), linewidth=1)
-            text, place, angle = label, (size, 0.02), 90
+            text, place, angle = label, (size, 0.98), 90
             across = axes.get_xaxis_transform()
-            align = {"ha": "right", "va": "bottom"}
+            align = {"ha": "right", "va": "top"}
         else:
             text, place, angle = f"{label} →", (0.99, 0.03 + 0.08 * beyond), 0
             across = axes.transAxes
