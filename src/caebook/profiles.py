@@ -40,13 +40,13 @@ SHORT = {
     },
     "reader": {
         "classifier": (5, 20_000),
-        "shallow": (3, 5_000),
-        "deep": (3, 5_000),
-        "dcnn": (3, 4_000),
+        "shallow": (3, 4_000),
+        "deep": (3, 4_000),
+        "dcnn": (3, 3_000),
         "transposed": (3, 6_000),
-        "wide-kernel": (5, 6_000),
+        "wide-kernel": (5, 5_000),
         "code16": (3, 4_000),
-        "ladder": (2, 3_000),
+        "ladder": (2, 2_500),
     },
 }
 SMOKE_TEST_IMAGES = 500
