@@ -58,8 +58,15 @@ def predict(model: nn.Module, images: np.ndarray, batch_size: int = 100) -> np.n
     check_images(images)
     model.eval()
     parts = slices(len(images), batch_size)
+    device = _device(model)
     with torch.no_grad():
-        return np.concatenate([model(to_tensor(images[p])).numpy() for p in parts])
+        outputs = [model(to_tensor(images[p]).to(device)).cpu() for p in parts]
+    return np.concatenate([output.numpy() for output in outputs])
+
+
+def _device(model: nn.Module) -> torch.device:
+    """Where the model's weights are; a network without weights works on the CPU."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def fit(
@@ -74,6 +81,8 @@ def fit(
     checkpoint: Path | None = None,
 ) -> History:
     """Train `model` by `recipe`; the target is the image itself, or its label.
+
+    Training takes place on the device that holds the model.
 
     Parameters
     ----------
@@ -103,7 +112,8 @@ def fit(
     kernels in channels-last order in memory.
     """
     check_training(recipe, images, labels, validation, validation_labels)
-    first = to_tensor(images[:1])
+    device = _device(model)
+    first = to_tensor(images[:1]).to(device)
     with explain("the network cannot be trained on these images"), torch.no_grad():
         output = model.eval()(first)
         if labels is None:
@@ -125,9 +135,10 @@ def fit(
     history = _restore(saved, model, optimizer)
 
     def loss_of(pictures: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
-        batch = to_tensor(pictures)
-        target = batch if classes is None else torch.from_numpy(classes).long()
-        return loss_function(model(batch), target)
+        batch = to_tensor(pictures).to(device)
+        if classes is None:
+            return loss_function(model(batch), batch)
+        return loss_function(model(batch), torch.from_numpy(classes).long().to(device))
 
     for epoch in range(len(history.loss), recipe.epochs):
         start, total = time.perf_counter(), 0.0
@@ -163,10 +174,10 @@ def _evaluate(
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, np.ndarray]:
-    state = {f"model/{k}": v.numpy() for k, v in model.state_dict().items()}
+    state = {f"model/{k}": v.cpu().numpy() for k, v in model.state_dict().items()}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
-            state[f"optimizer/{index}/{name}"] = value.numpy()
+            state[f"optimizer/{index}/{name}"] = value.cpu().numpy()
     return state
 
 
