@@ -29,4 +29,4 @@ rule chapter:
     # Those that others wait for go first, so that no core is idle at the end.
     priority: lambda wildcards: sum(wildcards.chapter in used for used in graph.values())
     shell:
-        "{sys.executable:q} -m caebook.chapters {wildcards.chapter:q}"
+        "{sys.executable:q} -m caebook.build.chapters {wildcards.chapter:q}"

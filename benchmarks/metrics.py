@@ -18,7 +18,8 @@ from scipy import ndimage
 from sewar import full_ref
 from skimage.metrics import structural_similarity
 
-from caebook import metrics
+from caebook.evaluation import metrics
+from caebook.images import to_uint8
 
 COUNT = 10_000
 REPEATS = 5
@@ -30,7 +31,7 @@ def stroke_images(seed: int) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(size=(COUNT, 28, 28))
     smooth = ndimage.gaussian_filter(noise, (0, 1.5, 1.5))
     above = smooth - np.quantile(smooth, 0.8)
-    return metrics.to_uint8(above / above.max() * 3)
+    return to_uint8(above / above.max() * 3)
 
 
 def seconds(work: Callable[[], np.ndarray], repeats: int) -> tuple[float, np.ndarray]:
@@ -57,7 +58,7 @@ def skimage_ssim(reference: np.ndarray, test: np.ndarray) -> float:
 def main() -> None:
     reference = stroke_images(0)
     blurred = ndimage.gaussian_filter(reference / 255, (0, 0.7, 0.7))
-    test = metrics.to_uint8(blurred)
+    test = to_uint8(blurred)
 
     def loop(measure: Callable[[np.ndarray, np.ndarray], float]) -> np.ndarray:
         return np.array([measure(x, y) for x, y in zip(reference, test, strict=True)])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caebook.profiles import root
+from caebook.files import root
 
 
 @pytest.fixture(scope="session")

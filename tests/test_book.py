@@ -8,8 +8,8 @@ import nbformat
 import pytest
 
 from caebook import runs
-from caebook.chapters import Build, Chapter, find_chapters, tags
-from caebook.profiles import root
+from caebook.build.chapters import Build, Chapter, find_chapters, tags
+from caebook.files import root
 
 NOTEBOOKS = find_chapters()
 CHAPTERS = [chapter for chapter in NOTEBOOKS if "grid" not in chapter.declared]

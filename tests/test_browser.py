@@ -435,7 +435,7 @@ COLUMN = """(table, name) => {
 def page_with(browser, rows: list[dict]):
     """A page of its own that holds a sortable table, the site's style and script."""
     from caebook.page import table
-    from caebook.profiles import root
+    from caebook.settings import root
 
     static = root() / "book" / "_static"
     page = browser.new_page(viewport=PHONE)

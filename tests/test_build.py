@@ -19,9 +19,10 @@ import nbformat
 import psutil
 import pytest
 
-from caebook import build as building
-from caebook import chapters
-from caebook.chapters import Build, BuildError, Chapter, ChapterError
+from caebook.build import chapters
+from caebook.build import graph as building
+from caebook.build.chapters import Build, Chapter
+from caebook.errors import BuildError, ChapterError
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120  # s, for what takes seconds on an idle machine

@@ -24,10 +24,17 @@ from hypothesis.extra import numpy as arrays
 from mutate import seal
 from PIL import Image
 
-from caebook import cli, codec, data, pictures, quantise
-from caebook import model as model_module
-from caebook.codec import AdaptiveCoder, CodecError, CorruptFile, StaticCoder
-from caebook.profiles import root
+from caebook import cli, codec, data
+from caebook.codec import (
+    AdaptiveCoder,
+    CodecError,
+    CorruptFile,
+    StaticCoder,
+    pictures,
+    quantise,
+)
+from caebook.codec import model as model_module
+from caebook.files import root
 from caebook.training.onnx import split_narrow_convolutions
 
 IMAGES = tiny.images(40)

@@ -14,9 +14,12 @@ import PIL.features
 import pytest
 import tiny
 
-from caebook import codec, data, findings, glyphs, profiles
-from caebook.chapters import Build, tags
-from caebook.profiles import root
+from caebook import codec, data
+from caebook import settings as profiles
+from caebook.build.chapters import Build, tags
+from caebook.data import glyphs
+from caebook.files import root
+from caebook.runs import findings
 
 NOTEBOOK = root() / "notebooks" / "10_compression.ipynb"
 

@@ -18,9 +18,9 @@ import pytest
 import requests
 from fakes import Server, flipped, idx, put
 
-from caebook import cli, data, glyphs
-from caebook.data import DataError
-from caebook.idx import IdxFile
+from caebook import cli, data
+from caebook.data import DataError, glyphs
+from caebook.data.idx import IdxFile
 
 TRAIN, TEST = 300, 40
 SUPPLIED = Path(os.environ.get("CAEBOOK_DATA") or "nowhere").absolute()

@@ -9,9 +9,9 @@ import pytest
 import requests
 from fakes import Server, put
 
-from caebook import download
-from caebook.download import DownloadError, answering, download_file
-from caebook.idx import DataError
+from caebook.data import fetch as download
+from caebook.data.fetch import answering, download_file
+from caebook.errors import DataError, DownloadError
 
 WHOLE = np.random.default_rng(0).bytes(30_000)
 LIMIT = 40_000

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caebook import findings
-from caebook.findings import FindingError
-from caebook.profiles import Settings
+from caebook.runs import findings
+from caebook.runs.findings import FindingError
+from caebook.settings import Settings
 
 ROWS = [
     {"claim": "a “code” of 4×4×1", "runs": 2, "mse": 0.1 + 0.2, "held": True},
@@ -245,7 +245,7 @@ def test_failing_write_keeps_the_earlier_finding(settings, monkeypatch, step, er
             arguments[1].write('{"half": ')
         raise error
 
-    monkeypatch.setattr(f"caebook.findings.{step}", fail)
+    monkeypatch.setattr(f"caebook.runs.findings.{step}", fail)
     expected = FindingError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as caught:
         findings.record("05_claims", ROWS[:1], settings=settings)

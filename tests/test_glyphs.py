@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from caebook import glyphs
+from caebook.data import glyphs
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from fakes import flipped, idx, put
 
-from caebook.idx import DataError, IdxFile, find_idx, idx_sha256, read_idx
+from caebook.data.idx import IdxFile, find_idx, idx_sha256, read_idx
+from caebook.errors import DataError
 
 
 @pytest.fixture(params=[(40, 28, 28), (40,)], ids=["images", "labels"])

@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 from sewar import full_ref
 from skimage.metrics import structural_similarity
 
-from caebook import metrics
+from caebook.evaluation import metrics
+from caebook.images import to_uint8
 
 RNG = np.random.default_rng
 PAIR_MEASURES = [
@@ -235,7 +236,7 @@ def test_sewar_0_4_10_leaves_its_range_on_floats_but_not_on_grey_levels():
     pairs[:, :, 4:20, 6:18] = RNG(0).random((200, 2, 16, 12))
     worst = max(abs(full_ref.uqi(x, y)) for x, y in pairs)
     assert worst > 1e12
-    levels = metrics.to_uint8(pairs)
+    levels = to_uint8(pairs)
     assert np.abs(metrics.uqi_sewar(levels[:, 0], levels[:, 1])).max() <= 1
 
 
@@ -335,7 +336,7 @@ def test_pixel_entropy_of_known_levels():
 
 def test_to_uint8_rounds_and_clips():
     floats = np.array([-0.5, 0, 0.4 / 255, 0.6 / 255, 100.4 / 255, 254.6 / 255, 1, 7])
-    levels = metrics.to_uint8(floats.astype(np.float32))
+    levels = to_uint8(floats.astype(np.float32))
     assert levels.dtype == np.uint8
     np.testing.assert_array_equal(levels, [0, 0, 0, 1, 100, 255, 255, 255])
 
@@ -343,16 +344,12 @@ def test_to_uint8_rounds_and_clips():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_to_uint8_returns_every_grey_level(dtype):
     levels = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(
-        metrics.to_uint8((levels / 255).astype(dtype)), levels
-    )
+    np.testing.assert_array_equal(to_uint8((levels / 255).astype(dtype)), levels)
 
 
 def test_to_uint8_keeps_the_shape_of_many_blocks():
     images = textured(300)
-    np.testing.assert_array_equal(
-        metrics.to_uint8((images / 255).astype(np.float32)), images
-    )
+    np.testing.assert_array_equal(to_uint8((images / 255).astype(np.float32)), images)
 
 
 # --- score --------------------------------------------------------------------------
@@ -431,7 +428,7 @@ def test_memory_does_not_grow_with_the_number_of_images():
         lambda: metrics.mse(images, images),
         lambda: metrics.pixel_entropy(images),
         lambda: metrics.bce(images, floats),
-        lambda: metrics.to_uint8(floats),
+        lambda: to_uint8(floats),
         lambda: metrics.bootstrap_interval(np.arange(4000.0)),
     ):
         assert peak_memory(work) < 15e6
@@ -569,7 +566,7 @@ def test_score_refuses_a_single_image():
 )
 def test_to_uint8_refuses(floats, error):
     with pytest.raises(error, match="floats"):
-        metrics.to_uint8(floats)
+        to_uint8(floats)
 
 
 # --- known numbers of the real MNIST ------------------------------------------------
@@ -607,6 +604,6 @@ def test_principal_components_of_mnist(mnist):
     axes = np.linalg.eigh(second_moment)[1][:, -49:]
     test = mnist.test_images.reshape(-1, 784) - mean
     floats = ((test @ axes @ axes.T + mean) / 255).reshape(-1, 28, 28)
-    quality = metrics.uqi(mnist.test_images, metrics.to_uint8(floats))
+    quality = metrics.uqi(mnist.test_images, to_uint8(floats))
     assert quality[:5000].mean() == pytest.approx(0.718, abs=1e-3)
     assert quality[5000:].mean() == pytest.approx(0.763, abs=1e-3)

@@ -18,7 +18,7 @@ from nbformat import v4
 
 from caebook import page, runs
 from caebook.data import Dataset
-from caebook.profiles import Settings
+from caebook.settings import Settings
 
 
 def published(call) -> list[dict]:

@@ -13,10 +13,10 @@ import torch
 from keras import layers
 from torch import nn
 
-from caebook import glyphs
-from caebook.chapters import tags
-from caebook.profiles import root
-from caebook.training import to_float
+from caebook.build.chapters import tags
+from caebook.data import glyphs
+from caebook.files import root
+from caebook.images import to_float
 
 NOTEBOOK = root() / "notebooks" / "08_two_frameworks.ipynb"
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from caebook import data, runs
-from caebook.profiles import root
+from caebook.files import root
 
 RUNS = runs.list_runs(root() / "reference")
 by_name = pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)

@@ -20,11 +20,15 @@ import pytest
 from onnx import helper
 from tiny import onnx_model
 
-from caebook import metrics, profiles, runs
+from caebook import runs
+from caebook import settings as profiles
 from caebook.data import Dataset
-from caebook.profiles import SOURCE_RECIPES, Settings
+from caebook.evaluation import metrics
+from caebook.images import to_float, to_uint8
 from caebook.runs import Run, RunError
-from caebook.training import Exported, History, Recipe, to_float
+from caebook.settings import Settings
+from caebook.training import Exported, History, Recipe
+from caebook.training.recipes import SOURCE_RECIPES
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
 LABELS = np.arange(40, dtype=np.uint8) % 10
@@ -789,7 +793,7 @@ def test_encode_decode_and_reconstruct(settings):
     assert images.shape == (40, 28, 28) and np.allclose(images, expected)
     assert np.array_equal(run.decoded(IMAGES), images)
     assert images.max() > 1  # clipped only when the image is handed out
-    assert np.array_equal(run.reconstruct(IMAGES), metrics.to_uint8(images))
+    assert np.array_equal(run.reconstruct(IMAGES), to_uint8(images))
 
 
 def test_classify(settings):
@@ -978,7 +982,7 @@ def test_trained_network_is_saved_and_comes_back(settings, framework):
     assert run.record["code"] == {"shape": [7, 7, 2], "count": 98}
     assert run.record["history"]["loss"] == history.loss
     assert run.record["test"]["mse"] == pytest.approx(
-        np.mean((metrics.to_uint8(expected) / 255 - IMAGES / 255) ** 2)
+        np.mean((to_uint8(expected) / 255 - IMAGES / 255) ** 2)
     )
 
 

@@ -12,8 +12,8 @@ import nbformat
 import pytest
 import yaml
 
-from caebook.chapters import find_chapters
-from caebook.site import add_install_cells, launch_settings, repository_address
+from caebook.build.chapters import find_chapters
+from caebook.build.site import add_install_cells, launch_settings, repository_address
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"

@@ -26,7 +26,8 @@ from keras import layers
 from torch import nn
 
 from caebook import training
-from caebook.training import BOUNDARY, Checkpoint, CheckpointError, History, Recipe
+from caebook.errors import CheckpointError
+from caebook.training import BOUNDARY, Checkpoint, History, Recipe
 from caebook.training import keras as keras_training
 from caebook.training import onnx as onnx_training
 from caebook.training import torch as torch_training

@@ -14,23 +14,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from caebook.training import (
-    PROBE_IMAGES,
-    Checkpoint,
-    Exported,
-    History,
-    Recipe,
-    batches,
-    check_classes,
-    check_images,
-    check_shape,
-    check_training,
-    epoch_seed,
-    explain,
-    slices,
-    to_float,
-)
+from caebook.images import check_images, slices, to_float
+from caebook.training.boundary import PROBE_IMAGES, Exported
+from caebook.training.checkpoint import Checkpoint
+from caebook.training.checks import check_classes, check_shape, check_training, explain
+from caebook.training.history import History
 from caebook.training.onnx import tidy
+from caebook.training.order import batches, epoch_seed
+from caebook.training.recipes import Recipe
 
 tf.config.experimental.enable_op_determinism()
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from caebook.training import BOUNDARY
+from caebook.training.boundary import BOUNDARY
 
 
 def tidy(model: bytes, name: str) -> bytes:

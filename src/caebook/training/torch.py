@@ -13,24 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from caebook.training import (
-    BOUNDARY,
-    PROBE_IMAGES,
-    Checkpoint,
-    Exported,
-    History,
-    Recipe,
-    batches,
-    check_classes,
-    check_images,
-    check_shape,
-    check_training,
-    epoch_seed,
-    explain,
-    slices,
-    to_float,
-)
+from caebook.images import check_images, slices, to_float
+from caebook.training.boundary import BOUNDARY, PROBE_IMAGES, Exported
+from caebook.training.checkpoint import Checkpoint
+from caebook.training.checks import check_classes, check_shape, check_training, explain
+from caebook.training.history import History
 from caebook.training.onnx import tidy
+from caebook.training.order import batches, epoch_seed
+from caebook.training.recipes import Recipe
 
 # Once most pixels are copied well, gradients sink below the smallest normal float, on
 # which a CPU calculates several times slower. TensorFlow takes them for zero by itself.

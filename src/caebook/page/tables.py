@@ -18,9 +18,9 @@ from numbers import Integral, Number
 
 from IPython.display import display
 
-from caebook import runs
 from caebook.data import Dataset
-from caebook.profiles import Settings
+from caebook.provenance import git_version
+from caebook.settings import Settings
 
 _PREFIX = "application/papermill.record/"
 RIGHT = ' class="text-right"'
@@ -254,7 +254,7 @@ def provenance(settings: Settings, *datasets: Dataset) -> dict[str, object]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
     return {
-        "git": runs.git_version(),
+        "git": git_version(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "profile": settings.profile,
         "seed": settings.seed,

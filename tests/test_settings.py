@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from caebook import data, profiles
+from caebook import data
+from caebook import settings as profiles
 from caebook.training import Recipe
 
 

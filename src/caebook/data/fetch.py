@@ -16,15 +16,12 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from caebook.idx import BLOCK, DataError
+from caebook.data.idx import BLOCK
+from caebook.errors import DataError, DownloadError
 
 #: How long a server may take to answer.
 CONNECT_SECONDS = 3.0
 _READ_SECONDS = 30.0  # between two blocks of what it sends
-
-
-class DownloadError(DataError):
-    """The network or a server did not deliver; the files that are here are sound."""
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -17,28 +16,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
 from caebook import data
-from caebook.chapters import (
-    Build,
-    BuildError,
-    Chapter,
-    digest,
-    find_chapters,
-    find_jobs,
-    stored,
-    write_atomically,
-)
-from caebook.profiles import PROFILES, root
-from caebook.site import make_site, repository_address
+from caebook.build.chapters import Build, Chapter, find_chapters, find_jobs, stored
+from caebook.build.site import make_site, repository_address
+from caebook.errors import BuildError
+from caebook.files import digest, digest_files, root, write_text
+from caebook.settings import PROFILES
 
 # Modules that no chapter imports: changing them must not execute anything again.
-_ENGINE = {"build.py", "chapters.py", "cli.py", "site.py"}
+_ENGINE = {"build", "cli"}
 
 
 @contextlib.contextmanager
@@ -108,15 +100,19 @@ def prepare(build: Build) -> list[str]:
     folder = build.folder
     _write_if_changed(folder / "build.json", asdict(build))
     _write_if_changed(folder / "graph.json", job_graph(jobs, build))
-    package = Path(__file__).parent
-    sources = [path for path in package.rglob("*.py") if path.name not in _ENGINE]
+    package = Path(__file__).parents[1]
+    sources = [
+        path
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0] not in _ENGINE
+    ]
     shared = {
         "build": asdict(build),
-        "package": _digest_files(sources),
-        "lock": _digest_files([root() / "requirements.lock"]),
+        "package": digest_files(sources),
+        "lock": digest_files([root() / "requirements.lock"]),
     }
     lost = []
-    reference = _digest_files((root() / "reference").glob("*/run.json"))
+    reference = digest_files((root() / "reference").glob("*/run.json"))
     for job in jobs:
         reads, writes = job.reads(build), job.writes(build)
         depends = {
@@ -137,9 +133,9 @@ def prepare(build: Build) -> list[str]:
     book = [root() / "_config.yml", *(root() / "book").rglob("*")]
     site = {
         **shared,
-        "book": _digest_files(book),
+        "book": digest_files(book),
         "chapters": {job.page: digest(job.notebook) for job in jobs},
-        "engine": _digest_files(package / name for name in _ENGINE),
+        "engine": digest_files((package / "build").glob("*.py")),
         "repository": repository_address(),
     }
     _write_if_changed(folder / "inputs" / "site.json", site)
@@ -185,14 +181,7 @@ def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
 def _write_if_changed(path: Path, content: dict) -> None:
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     if not path.is_file() or path.read_text() != text:
-        write_atomically(path, text)
-
-
-def _digest_files(paths: Iterable[Path]) -> str:
-    files = sorted(path for path in paths if path.is_file())
-    return digest(
-        [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
-    )
+        write_text(path, text)
 
 
 def run_graph(build: Build, targets: list[str], lost: list[str], cores: int) -> None:
@@ -274,7 +263,7 @@ def _make_site() -> int:
     try:
         make_site(build)
     except BuildError as error:
-        write_atomically(build.folder / "failed" / "site.txt", f"{error}\n")
+        write_text(build.folder / "failed" / "site.txt", f"{error}\n")
         return 1
     return 0
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from caebook.training import slices
+from caebook.images import slices
 
 SAMPLE = 1 << 22  # numbers that a quantiser is fitted to, at most
 TAIL = 1e-3  # part of the numbers at either end that the uniform levels leave out

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from tqdm import tqdm
 
-from caebook.idx import DataError
+from caebook.errors import CaebookError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # it is None where it was closed beforehand
             sys.stdout.flush()
         return status
-    except DataError as error:
+    except CaebookError as error:
         print(f"caebook: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("caebook: interrupted", file=sys.stderr)
@@ -255,7 +255,8 @@ def _count(text: str) -> int:
 
 def _compress(arguments: argparse.Namespace) -> int:
     """Make a .cae file."""
-    from caebook import codec, pictures
+    from caebook import codec
+    from caebook.codec import pictures
 
     target = arguments.output or _beside(arguments.inputs, ".cae")
     pictures.check_free(target, arguments.force)
@@ -275,7 +276,8 @@ def _compress(arguments: argparse.Namespace) -> int:
 
 def _decompress(arguments: argparse.Namespace) -> int:
     """Make images of a .cae file."""
-    from caebook import codec, pictures
+    from caebook import codec
+    from caebook.codec import pictures
 
     with _opened(arguments.file) as file:
         header = codec.read_header(file)
@@ -332,7 +334,7 @@ def _beside(inputs: Sequence[Path], suffix: str) -> Path:
 
 def _kind_and_target(arguments: argparse.Namespace, count: int) -> tuple[str, Path]:
     """Format and place of what is decompressed; DataError if something is there."""
-    from caebook import pictures
+    from caebook.codec import pictures
 
     target, kind = arguments.output, arguments.format
     if target is None:
@@ -372,7 +374,8 @@ def _model_of(header: "Header", name: str | None) -> "Model":
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Open a .cae file; what is wrong with it is said with its name."""
-    from caebook import codec, pictures
+    from caebook import codec
+    from caebook.codec import pictures
 
     try:
         with pictures.opened(path) as file:

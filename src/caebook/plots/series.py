@@ -26,7 +26,7 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from caebook.metrics import to_uint8
+from caebook.images import to_uint8
 
 __all__ = [
     "KERAS",
@@ -112,7 +112,7 @@ def strip(
     ----------
     rows
         Row label → images ``(n, height, width)``: uint8 drawn from 0 to 255, floats
-        from 0 to 1 (as `caebook.metrics.to_uint8` decodes them). All rows hold the
+        from 0 to 1 (as `caebook.images.to_uint8` decodes them). All rows hold the
         same number of images; their sizes may differ from row to row.
     columns
         A short label for each column, above it.

@@ -8,23 +8,10 @@ from html import escape
 from pathlib import Path
 
 from caebook import data
-from caebook.training import Recipe
+from caebook.files import root
+from caebook.training.recipes import SOURCE_RECIPES, Recipe
 
 PROFILES = ("smoke", "reader", "full")
-
-# What the sources did; their own words and numbers are cited in the chapters.
-SOURCE_RECIPES = {
-    "classifier": Recipe(loss="crossentropy", epochs=10),
-    "shallow": Recipe(loss="bce", epochs=50),
-    "deep": Recipe(loss="bce", epochs=50),
-    "dcnn": Recipe(loss="mse", epochs=30),
-    "transposed": Recipe(loss="mse", epochs=30, batch_size=20),
-    "wide-kernel": Recipe(loss="mse", epochs=30),  # epochs, batch and rate are ours
-    "code16": Recipe(loss="bce", epochs=20, batch_size=32),
-    "ladder": Recipe(
-        loss="bce", epochs=10, batch_size=32
-    ),  # the experiment on depth is ours
-}
 
 # (epochs, training images) of the brief live training, chosen to fit the time budgets.
 SHORT = {
@@ -130,14 +117,6 @@ class Settings:
             "Figures quoted from other projects were measured on other data and are "
             "not comparable.</p></div>"
         )
-
-
-def root() -> Path:
-    """The project's folder: ``$CAEBOOK_ROOT``, the checkout, or the current folder."""
-    if chosen := os.environ.get("CAEBOOK_ROOT"):
-        return Path(chosen).absolute()
-    checkout = Path(__file__).resolve().parents[2]
-    return checkout if (checkout / "_config.yml").exists() else Path.cwd()
 
 
 def configure(

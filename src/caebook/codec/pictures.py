@@ -24,9 +24,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from caebook.idx import DataError, IdxFile, read_idx
-
-SIDE = 28
+from caebook.data.idx import IdxFile, read_idx
+from caebook.errors import DataError
+from caebook.images import SIDE
 
 #: Images that a file may declare without being asked for: 784 MB of them.
 MAX_IMAGES = 1_000_000

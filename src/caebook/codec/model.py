@@ -23,22 +23,22 @@ from pathlib import Path
 
 import numpy as np
 
-from caebook import metrics, runs
-from caebook.entropy import (
+from caebook import runs
+from caebook.codec.entropy import (
     CODERS,
     AdaptiveCoder,
-    CodecError,
     StaticCoder,
     check_symbols,
     check_tables,
     count_levels,
     frequencies,
 )
-from caebook.pictures import SIDE, replacing
-from caebook.profiles import root
-from caebook.quantise import QUANTISERS, SAMPLE, Quantiser
-from caebook.runs import Run, RunError
-from caebook.training import check_images, slices
+from caebook.codec.pictures import replacing
+from caebook.codec.quantise import QUANTISERS, SAMPLE, Quantiser
+from caebook.errors import CodecError, RunError
+from caebook.files import root
+from caebook.images import SIDE, check_images, slices, to_uint8
+from caebook.runs import Run
 
 #: The model that is used when none is named; it comes with the package.
 DEFAULT_MODEL = "code16-keras-mnist-s0:lloyd-max4"
@@ -150,7 +150,7 @@ class Model:
         with _network_errors(self.run):
             for part in slices(len(symbols)):
                 code = self.quantiser.decode(symbols[part]).reshape(-1, *shape)
-                images[part] = metrics.to_uint8(self.run.decode(code))
+                images[part] = to_uint8(self.run.decode(code))
         return images
 
     def save(self) -> Path:

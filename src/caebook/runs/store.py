@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,18 +23,16 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from caebook import metrics
 from caebook.data import Dataset
-from caebook.profiles import SOURCE_RECIPES, Settings, root
-from caebook.training import (
-    BOUNDARY,
-    Exported,
-    History,
-    Recipe,
-    check_images,
-    slices,
-    to_float,
-)
+from caebook.errors import RunError
+from caebook.evaluation import metrics
+from caebook.files import root
+from caebook.images import check_images, slices, to_float, to_uint8
+from caebook.provenance import git_version
+from caebook.settings import Settings
+from caebook.training.boundary import BOUNDARY, Exported
+from caebook.training.history import History
+from caebook.training.recipes import SOURCE_RECIPES, Recipe
 
 SCHEMA = 1
 BATCH = 50  # as fast as 500, with a tenth of the working memory
@@ -97,10 +94,6 @@ _PACKAGES = (
     "caebook", "keras", "numpy", "onnx", "onnxruntime", "scikit-image", "sewar",
     "tensorflow", "tensorflow-cpu", "torch",
 )  # fmt: skip
-
-
-class RunError(Exception):
-    """A run cannot be saved, found or read; the message says which and why."""
 
 
 def run_id(
@@ -170,8 +163,9 @@ class Run:
     def row(self) -> dict[str, object]:
         """What a table says about the run: its network, its code and its test scores.
 
-        An autoencoder's scores are on the scales of `caebook.metrics.score`, of a
-        classifier there is the accuracy, 0 to 1.
+        An autoencoder's scores are on the scales of
+        `caebook.evaluation.metrics.score`; of a classifier there is the accuracy, 0 to
+        1.
         """
         record, test = self.record, self.record["test"]
         variant = "" if record["variant"] == "source" else f"+{record['variant']}"
@@ -227,7 +221,7 @@ class Run:
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, 28, 28) → what the decoder would hand out, uint8 (N, 28, 28)."""
-        return metrics.to_uint8(self.decoded(images))
+        return to_uint8(self.decoded(images))
 
     def classify(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, 28, 28) → probabilities, float32 (N, classes)."""
@@ -452,25 +446,6 @@ def _provenance(dataset: Dataset) -> dict:
         "machine": f"{platform.system()} {platform.machine()}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def git_version() -> str | None:
-    """Commit of the checkout, with ``-dirty`` if it was changed; None outside one."""
-    if not (root() / ".git").exists():  # a repository further up is not this project
-        return None
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        result = subprocess.run(
-            command,
-            cwd=root(),
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None
 
 
 def _replace(staging: Path, target: Path) -> None:

@@ -15,11 +15,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from caebook.errors import DataError
+
 BLOCK = 1 << 20  # bytes read at a time
-
-
-class DataError(Exception):
-    """Something is wrong with the data: the message says what, where and what to do."""
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from caebook.idx import DataError
-from caebook.training import slices
-
-
-class CodecError(DataError):
-    """Something cannot be compressed or decompressed; the message says why."""
-
-
-class CorruptFile(CodecError):
-    """A file or stream is damaged, or not what it claims to be."""
-
+from caebook.errors import CorruptFile
+from caebook.images import slices
 
 # --- tables -----------------------------------------------------------------------
 

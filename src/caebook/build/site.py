@@ -16,8 +16,9 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from caebook.chapters import Build, BuildError, find_chapters, page, write_atomically
-from caebook.profiles import root
+from caebook.build.chapters import Build, find_chapters, page
+from caebook.errors import BuildError
+from caebook.files import root, write_text
 
 STRICT = ["-W", "-n", "--keep-going", "-q"]  # warnings are errors; show all of them
 
@@ -88,7 +89,7 @@ def add_install_cells(address: str) -> None:
         )
         cell.id = "install"
         chapter.notebook.cells.insert(1, cell)
-        write_atomically(chapter.path, nbformat.writes(chapter.notebook) + "\n")
+        write_text(chapter.path, nbformat.writes(chapter.notebook) + "\n")
 
 
 def repository_address() -> str | None:
@@ -184,4 +185,4 @@ def make_site(build: Build) -> None:
             os.replace(folder / "html", aside)
         os.replace(html, folder / "html")
     pages = len(list((folder / "html").rglob("*.html")))
-    write_atomically(folder / "site.json", json.dumps({"pages": pages}) + "\n")
+    write_text(folder / "site.json", json.dumps({"pages": pages}) + "\n")

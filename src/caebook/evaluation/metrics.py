@@ -1,19 +1,21 @@
 """How far a reconstruction is from its original: MSE, PSNR, BCE, SSIM, UQI.
 
 Every comparison is made on decoded ``uint8`` images, what a decoder hands out, and
-gives one value per image. Two functions read a decoder's floats instead: `to_uint8`,
-which decodes them, and `bce`, which is the loss that networks are trained with.
+gives one value per image. One function reads a decoder's floats instead: `bce`, the
+loss that networks are trained with.
 
 Images come as ``(N, height, width)``, and results as ``(N,)``; one image
 ``(height, width)`` gives one number. Work is done in blocks of images, so memory does
 not grow with their count.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage, stats
 from sewar import full_ref
+
+from caebook.images import check_floats, slices, to_uint8
 
 __all__ = [
     "bce",
@@ -24,7 +26,6 @@ __all__ = [
     "psnr_of_mse",
     "score",
     "ssim",
-    "to_uint8",
     "uqi",
     "uqi_sewar",
 ]
@@ -34,38 +35,6 @@ WINDOW = 8  # side of the UQI's window, as Wang & Bovik chose it
 SSIM_RADIUS = 5  # the Gaussian of SSIM is cut off here: an 11×11 window
 SSIM_SIGMA = 1.5
 CLIP = 1e-7  # keeps log(0) out of the binary cross-entropy, as Keras does
-
-
-def to_uint8(floats: np.ndarray) -> np.ndarray:
-    """Decode floats to 8-bit grey levels, ``rint(255 · clip(x, 0, 1))``.
-
-    Parameters
-    ----------
-    floats
-        Float array of any shape, meant to lie in [0, 1]; what an unbounded last layer
-        puts outside is clipped.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, same shape. Rounding, not truncation: truncating darkens every pixel.
-
-    Raises
-    ------
-    TypeError
-        If the array does not hold floats.
-    ValueError
-        If a value is NaN or infinite.
-    """
-    floats = _checked_floats(floats, "floats")
-    levels = np.empty(floats.shape, np.uint8)
-    flat_floats, flat_levels = floats.reshape(-1), levels.reshape(-1)
-    for part in _blocks(flat_floats.size, BLOCK * 28 * 28):
-        unit = np.clip(flat_floats[part], 0, 1)
-        if unit.dtype == np.float16:  # too coarse to tell 256 levels' halves apart
-            unit = unit.astype(np.float32)
-        flat_levels[part] = np.rint(255 * unit)
-    return levels
 
 
 def mse(reference: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -508,11 +477,6 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 # --- blocks and checks --------------------------------------------------------------
 
 
-def _blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
-
-
 def _per_image(
     measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
     reference: np.ndarray,
@@ -521,7 +485,7 @@ def _per_image(
     """Apply `measure` to blocks of checked image pairs; one value per image."""
     images, compared = _as_stack(reference), _as_stack(test)
     values = np.empty(len(images))
-    for part in _blocks(len(images)):
+    for part in slices(len(images), BLOCK):
         values[part] = measure(images[part], compared[part])
     return values.reshape(reference.shape[:-2])[()]
 
@@ -536,7 +500,7 @@ def _checked_images(images: np.ndarray, name: str) -> np.ndarray:
     if np.issubdtype(images.dtype, np.floating):
         raise TypeError(
             f"{name}: uint8 images are needed, not {images.dtype}; a decoder's floats "
-            "become images with caebook.metrics.to_uint8"
+            "become images with caebook.images.to_uint8"
         )
     if images.dtype != np.uint8:
         raise TypeError(
@@ -584,24 +548,9 @@ def _checked_prediction(
     images: np.ndarray, floats: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     images = _checked_images(images, "images")
-    floats = _checked_floats(floats, "floats")
+    floats = check_floats(floats, "floats")
     _check_same_shape(images, floats, "images", "floats")
     return images, floats
-
-
-def _checked_floats(floats: np.ndarray, name: str) -> np.ndarray:
-    if not isinstance(floats, np.ndarray):
-        raise TypeError(f"{name}: a NumPy array is needed, not {type(floats).__name__}")
-    if not np.issubdtype(floats.dtype, np.floating):
-        raise TypeError(
-            f"{name}: a decoder's floats in [0, 1] are needed, not {floats.dtype}"
-        )
-    if not np.isfinite(floats).all():
-        raise ValueError(
-            f"{name}: some values are NaN or infinite; the training that gave them "
-            "has probably diverged"
-        )
-    return floats
 
 
 def _check_same_shape(

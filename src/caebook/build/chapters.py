@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import itertools
 import json
 import logging
@@ -22,7 +21,6 @@ import re
 import resource
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -32,7 +30,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from caebook.profiles import root
+from caebook.errors import ChapterError
+from caebook.files import digest, root, write_text
 
 # One pinned thread a job: two unpinned jobs on two cores were ten times slower.
 JOB_ENVIRONMENT = {
@@ -53,14 +52,6 @@ JOB_ENVIRONMENT = {
 _LOG_LINE = re.compile(
     r"(WARNING: All log messages before absl|[IWE]0000 00:00:\d+\.\d+ )[^\n]*\n?"
 )
-
-
-class BuildError(Exception):
-    """The book cannot be built; the message says why."""
-
-
-class ChapterError(BuildError):
-    """A chapter cannot be read, executed or published; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -252,26 +243,6 @@ def tags(cell: NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def digest(value: object) -> str:
-    """Short SHA-256 of anything that JSON can hold."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old content or the new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def say(name: str, text: str) -> None:
     """Print a line of progress under a chapter's name."""
     print(f"{name:<16} {text}", flush=True)
@@ -352,7 +323,7 @@ def execute(chapter: Chapter, build: Build) -> None:
             if target.exists():
                 os.replace(target, work / f".replaced-{number}")
             os.replace(work / path, target)
-    write_atomically(
+    write_text(
         build.folder / "notebooks" / f"{chapter.name}.ipynb", nbformat.writes(executed)
     )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -368,7 +339,7 @@ def execute(chapter: Chapter, build: Build) -> None:
         **asdict(build),
         **chapter.point,
     }
-    write_atomically(
+    write_text(
         build.folder / "done" / f"{chapter.name}.json", json.dumps(stamp, indent=1)
     )
     say(
@@ -518,14 +489,14 @@ def measured_line(stamp: dict) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Execute one chapter; the current folder is the build's."""
-    parser = argparse.ArgumentParser(prog="python -m caebook.chapters")
+    parser = argparse.ArgumentParser(prog="python -m caebook.build.chapters")
     parser.add_argument("name", help="e.g. 03_shallow or ladder@depth2-seed0")
     name = parser.parse_args(arguments).name
     build = Build.read(Path.cwd())
     try:
         execute(find_job(name, build), build)
     except ChapterError as error:
-        write_atomically(build.folder / "failed" / f"{name}.txt", f"{error}\n")
+        write_text(build.folder / "failed" / f"{name}.txt", f"{error}\n")
         say(name, "failed")
         return 1
     return 0

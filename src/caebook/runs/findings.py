@@ -15,7 +15,9 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from caebook.profiles import Settings, root
+from caebook.errors import FindingError
+from caebook.files import root
+from caebook.settings import Settings
 
 SCHEMA = 1
 FOLDER = "findings"
@@ -24,10 +26,6 @@ ORIGIN = ("profile", "digits", "letters", "seed")  # settings that a finding is 
 Row = dict[str, str | int | float | bool | None]
 
 _NAME = re.compile(r"[0-9]{2}_[a-z0-9]+(?:-[a-z0-9]+)*")
-
-
-class FindingError(Exception):
-    """A finding cannot be kept, found or read; the message says which and why."""
 
 
 def record(

@@ -3,9 +3,9 @@
 A trained autoencoder makes numbers of an image, not bytes. Three steps are added here,
 each in a module of its own:
 
-- `caebook.quantise` rounds each number to one of a few levels;
-- `caebook.entropy` turns the levels' indices into bytes, fewer for what is frequent;
-- `caebook.model` puts a run, a quantiser and the entropy coder's tables together.
+- `quantise` rounds each number to one of a few levels;
+- `entropy` turns the levels' indices into bytes, fewer for what is frequent;
+- `model` puts a run, a quantiser and the entropy coder's tables together.
 
 This one writes and reads whole ``.cae`` files, whose layout is in ``book/format.md``.
 All that the others offer can be had from here as well.
@@ -23,20 +23,17 @@ from typing import BinaryIO
 
 import numpy as np
 
-from caebook.entropy import (
+from caebook.codec.entropy import (
     CODERS,
     PRECISION,
     AdaptiveCoder,
-    CodecError,
-    CorruptFile,
     StaticCoder,
     count_levels,
     frequencies,
     ideal_bits,
     stream_lengths,
 )
-from caebook.idx import BLOCK
-from caebook.model import (
+from caebook.codec.model import (
     DEFAULT_MODEL,
     MODEL_ID,
     Model,
@@ -47,9 +44,11 @@ from caebook.model import (
     package,
     read_run,
 )
-from caebook.pictures import MAX_IMAGES, SIDE
-from caebook.quantise import BITS, QUANTISERS, Quantiser, lloyd_max, uniform
-from caebook.training import check_images, slices
+from caebook.codec.pictures import MAX_IMAGES
+from caebook.codec.quantise import BITS, QUANTISERS, Quantiser, lloyd_max, uniform
+from caebook.data.idx import BLOCK
+from caebook.errors import CodecError, CorruptFile
+from caebook.images import SIDE, check_images, slices
 
 __all__ = [
     "CODERS",

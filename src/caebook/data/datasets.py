@@ -1,7 +1,7 @@
 """Data sets as uint8 arrays, with where they came from and a checksum.
 
 Four data sets have a name: ``mnist``, ``emnist-letters`` and two stand-ins that are
-drawn here, ``glyph-digits`` and ``glyph-letters`` (see `caebook.glyphs`). Two more
+drawn here, ``glyph-digits`` and ``glyph-letters`` (see `caebook.data.glyphs`). Two more
 names choose: ``auto-digits`` and ``auto-letters`` mean the real one if it can be had,
 else the stand-in.
 
@@ -10,8 +10,8 @@ Files are looked for in ``$CAEBOOK_DATA/<name>/``, then in the cache
 public mirrors. EMNIST is one large archive and is only downloaded on request, by
 ``caebook data fetch emnist-letters``.
 
-`caebook.idx` reads and checks single files, and `caebook.download` gets them from the
-web; here is which files there are, where they are kept and what they hold.
+`caebook.data.idx` reads and checks single files, and `caebook.data.fetch` gets them
+from the web; here is which files there are, where they are kept and what they hold.
 
 Everything that can be wrong with the data raises `DataError`, whose message says what
 is wrong, with which file, and what to do. A file gets its final name only when it is
@@ -38,15 +38,10 @@ import numpy as np
 import platformdirs
 from PIL import features
 
-from caebook import glyphs
-from caebook.download import (
-    CONNECT_SECONDS,
-    DownloadError,
-    answering,
-    download_file,
-    writing,
-)
-from caebook.idx import DataError, IdxFile, find_idx, idx_sha256, read_idx
+from caebook.data import glyphs
+from caebook.data.fetch import CONNECT_SECONDS, answering, download_file, writing
+from caebook.data.idx import IdxFile, find_idx, idx_sha256, read_idx
+from caebook.errors import DataError, DownloadError
 
 __all__ = [
     "AUTO",
@@ -181,7 +176,7 @@ class Dataset:
         Of the uncompressed IDX bytes of training images, training labels, test
         images and test labels, one after the other.
     stand_in : bool
-        True if the images were drawn by `caebook.glyphs`.
+        True if the images were drawn by `caebook.data.glyphs`.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""Builds the book: `python -m caebook.build reader` is what `make book` calls."""

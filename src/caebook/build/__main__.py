@@ -1,0 +1,5 @@
+import sys
+
+from caebook.build.graph import main
+
+sys.exit(main())

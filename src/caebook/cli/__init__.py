@@ -1,0 +1,5 @@
+"""The `caebook` command."""
+
+from caebook.cli.codec import main
+
+__all__ = ["main"]

@@ -1,0 +1,5 @@
+import sys
+
+from caebook.cli import main
+
+sys.exit(main())

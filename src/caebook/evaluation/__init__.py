@@ -1,0 +1,1 @@
+"""How good a reconstruction is: measures, and how sure a number is."""
