@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 import gzip
 import hashlib
+import resource
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
+from caebook import data
 from caebook.data import registry
 
 NAMES = [file.name for file in registry.REAL["mnist"].files]
@@ -69,6 +71,30 @@ def make_small(monkeypatch, name, train, test):
         files.append(registry.IdxFile(file.name, array.shape, sha256))
     change(monkeypatch, name, files=tuple(files))
     return arrays, raw
+
+
+@contextlib.contextmanager
+def full_disk(limit):
+    """Let the system refuse to make any file longer than `limit` bytes.
+
+    The error differs from that of a full disk only in its number.
+    """
+    earlier = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, earlier[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, earlier)
+
+
+def cached():
+    """List every file in the cache but the locks."""
+    cache = data.cache_folder()
+    return sorted(
+        str(path.relative_to(cache))
+        for path in cache.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    )
 
 
 class Server:

@@ -1,17 +1,26 @@
 """Downloads: what a server, the network or the disk can do, and what is left behind."""
 
-import contextlib
 import gzip
 import hashlib
 import io
-import resource
 import threading
 import zipfile
 
 import numpy as np
 import pytest
 import requests
-from fakes import NAMES, NOBODY, Server, change, flipped, isolate, make_small, put
+from fakes import (
+    NAMES,
+    NOBODY,
+    Server,
+    cached,
+    change,
+    flipped,
+    full_disk,
+    isolate,
+    make_small,
+    put,
+)
 
 from caebook import data
 from caebook.data import download
@@ -38,27 +47,6 @@ def mnist(monkeypatch, server):
     server.serve(raw)
     change(monkeypatch, "mnist", mirrors=(server.url,))
     return arrays, raw
-
-
-def cached():
-    """Every file in the cache but the locks."""
-    cache = data.cache_folder()
-    return sorted(
-        str(path.relative_to(cache))
-        for path in cache.rglob("*")
-        if path.is_file() and path.suffix != ".lock"
-    )
-
-
-@contextlib.contextmanager
-def full_disk(limit):
-    """Let the system refuse to make any file longer, as a full disk does."""
-    earlier = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, earlier[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, earlier)
 
 
 # --- MNIST from its mirrors -------------------------------------------------------
@@ -97,7 +85,7 @@ def test_a_connection_that_breaks_off_leaves_nothing(mnist, server):
 
 
 def test_the_next_mirror_delivers_what_the_others_do_not(mnist, server, monkeypatch):
-    """One mirror is down, one has a wrong file, breaks off, or lacks the file."""
+    """One mirror is down; another has two wrong files, and lacks a third."""
     with Server() as bad:
         bad.serve(mnist[1])
         bad.files[f"{NAMES[0]}.gz"] = b"<html>Please log in</html>"
