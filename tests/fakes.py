@@ -1,10 +1,20 @@
-"""Made-up files and a made-up server, for the tests of data and downloads."""
+"""Small data sets and a mirror on this machine, for the tests of data and downloads."""
 
 import contextlib
+import dataclasses
 import gzip
-import re
+import hashlib
+import resource
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+
+from caebook import data
+from caebook.data import registry
+
+NAMES = [file.name for file in registry.REAL["mnist"].files]
+NOBODY = "http://127.0.0.1:9/"  # refuses every connection
 
 
 def idx(array):
@@ -26,15 +36,74 @@ def flipped(content):
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
+def isolate(tmp_path, monkeypatch):
+    """An empty cache, no supplied data, no mirror, and small stand-ins."""
+    monkeypatch.setenv("CAEBOOK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CAEBOOK_DATA", raising=False)
+    change(monkeypatch, "mnist", mirrors=(NOBODY,))
+    change(monkeypatch, "glyph-digits", train=60, test=20)
+    change(monkeypatch, "glyph-letters", train=60, test=20)
+
+
+def change(monkeypatch, name, **fields):
+    """Change what the registry says of a data set."""
+    entries = registry.REAL if name in registry.REAL else registry.DRAWN
+    monkeypatch.setitem(entries, name, dataclasses.replace(entries[name], **fields))
+
+
+def make_small(monkeypatch, name, train, test):
+    """Make a real data set small: return its new arrays, and its files' bytes by name.
+
+    As in the official files, a label is known by its checksum only for MNIST.
+    """
+    real = registry.REAL[name]
+    rng = np.random.default_rng(0)
+    arrays, files, raw = [], [], {}
+    for file, count in zip(real.files, (train, train, test, test), strict=True):
+        if len(file.shape) == 3:
+            array = rng.integers(0, 256, (count, 28, 28), np.uint8)
+        else:
+            labels = np.arange(count) % len(real.classes) + real.first_label
+            array = rng.permutation(labels).astype(np.uint8)
+        arrays.append(array)
+        raw[file.name] = idx(array)
+        sha256 = file.sha256 and hashlib.sha256(raw[file.name]).hexdigest()
+        files.append(registry.IdxFile(file.name, array.shape, sha256))
+    change(monkeypatch, name, files=tuple(files))
+    return arrays, raw
+
+
+@contextlib.contextmanager
+def full_disk(limit):
+    """Let the system refuse to make any file longer than `limit` bytes.
+
+    The error differs from that of a full disk only in its number.
+    """
+    earlier = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, earlier[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, earlier)
+
+
+def cached():
+    """List every file in the cache but the locks."""
+    cache = data.cache_folder()
+    return sorted(
+        str(path.relative_to(cache))
+        for path in cache.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    )
+
+
 class Server:
-    """A mirror on the loopback interface that can be told to misbehave."""
+    """A mirror on the loopback interface that can break off its answers."""
 
     def __init__(self):
         self.files = {}
-        self.ranges = True  # honour Range
-        self.cut = None  # close each connection after so many bytes of a body
-        self.declare = True  # send Content-Length
-        self.asked = []  # (file, Range) of each GET
+        self.cut = None  # close each connection after so many bytes of a file
+        self.asked = []  # the file of each GET
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -62,29 +131,19 @@ class Server:
         self.http.server_close()
 
     def serve(self, files):
+        """Serve files, given as names and contents, gzipped."""
         for name, content in files.items():
             self.files[f"{name}.gz"] = gzip.compress(content, mtime=0)
 
     def answer(self, request):
-        name, wanted = request.path.lstrip("/"), request.headers.get("Range")
-        self.asked.append((name, wanted))
-        content, start = self.files.get(name), 0
+        name = request.path.lstrip("/")
+        self.asked.append(name)
+        content = self.files.get(name)
         if content is None:
             request.send_error(404)
             return
-        if wanted and self.ranges:
-            start = int(re.match(r"bytes=(\d+)-", wanted)[1])
-            if start >= len(content):
-                request.send_error(416)
-                return
-            request.send_response(206)
-            span = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            request.send_header("Content-Range", span)
-        else:
-            request.send_response(200)
-        body = content[start:]
-        if self.declare:
-            request.send_header("Content-Length", str(len(body)))
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(content)))
         request.end_headers()
-        with contextlib.suppress(ConnectionError):  # the other side may have enough
-            request.wfile.write(body if self.cut is None else body[: self.cut])
+        with contextlib.suppress(ConnectionError):  # the client may have closed it
+            request.wfile.write(content[: self.cut])

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from fakes import flipped, idx, put
 
-from caebook.data.idx import IdxFile, find_idx, idx_sha256, read_idx
+from caebook.data.idx import idx_sha256, read_idx
+from caebook.data.locations import find_file
+from caebook.data.registry import IdxFile
 from caebook.errors import DataError
 
 
@@ -31,7 +33,7 @@ def test_content_decides_whether_a_file_is_gzipped(
 ):
     values, raw, file = known
     put(tmp_path, {name + suffix: gzip.compress(raw) if gzipped else raw})
-    path = find_idx(tmp_path, file)
+    path = find_file(tmp_path, file)
     assert path == tmp_path / (name + suffix)
     read = read_idx(path, file)
     assert read.dtype == np.uint8
@@ -40,7 +42,7 @@ def test_content_decides_whether_a_file_is_gzipped(
 
 def test_a_file_that_is_not_there_is_not_found(known, tmp_path):
     file = known[2]
-    assert find_idx(tmp_path, file) is None
+    assert find_file(tmp_path, file) is None
     with pytest.raises(DataError, match="missing; look for it"):
         read_idx(tmp_path / file.name, file, remedy="look for it")
 
@@ -70,11 +72,11 @@ SPOILT = {
     "gzip checksum": (wrong_trailer, "corrupted"),
     "too long": (lambda raw: raw + b"x", "more than"),
     "too long gzip": (lambda raw: gzip.compress(raw + b"x"), "more than"),
-    "another file": (lambda raw: b"<html>not found</html>" * 99, "no IDX file"),
+    "another file": (lambda raw: b"<html>not found</html>" * 99, "not an IDX file"),
     "wrong shape": (lambda raw: raw[:4] + b"\0\0\0\x07" + raw[8:], "shape"),
     "huge shape": (lambda raw: raw[:4] + b"\xff" * (len(raw) - 4), "shape"),
-    "wrong type": (lambda raw: raw[:2] + b"\x0d" + raw[3:], "no IDX file"),
-    "another picture": (flipped, "checksum mismatch"),
+    "wrong type": (lambda raw: raw[:2] + b"\x0d" + raw[3:], "not an IDX file"),
+    "another image": (flipped, "checksum mismatch"),
 }
 
 
@@ -105,7 +107,7 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path):
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from caebook import idx\n"
+        "from caebook.data import idx\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n"
         "    idx.read_idx(Path(sys.argv[1]), idx.IdxFile('bomb', (2, 28, 28)))\n"

@@ -22,6 +22,9 @@ import filelock
 
 from caebook.errors import WriteError
 
+#: What a `WriteError` advises if its writer knows nothing better.
+ELSEWHERE = "choose another place"
+
 
 def root() -> Path:
     """The project's folder: ``$CAEBOOK_ROOT``, the checkout, or the current folder."""
@@ -32,7 +35,7 @@ def root() -> Path:
 
 
 @contextlib.contextmanager
-def replacing_file(path: Path) -> Iterator[BinaryIO]:
+def replacing_file(path: Path, remedy: str = ELSEWHERE) -> Iterator[BinaryIO]:
     """Write a file that appears under its name when it is complete and on the disk.
 
     A symbolic link stays, and what it leads to is replaced. Missing folders are made.
@@ -41,6 +44,8 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
     ----------
     path : Path
         The file, which is replaced if it is there.
+    remedy : str
+        What the error advises.
 
     Yields
     ------
@@ -52,7 +57,7 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
     WriteError
         If it cannot be written. Nothing is left behind, and an earlier file stays.
     """
-    with _write_errors(path), _temporary(path, "file") as temporary:
+    with _write_errors(path, remedy), _temporary(path, "file") as temporary:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
@@ -62,13 +67,15 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, remedy: str = ELSEWHERE) -> Iterator[Path]:
     """Fill a folder that appears under its name when it is complete.
 
     Parameters
     ----------
     path : Path
         The folder, which is replaced as a whole if it is there.
+    remedy : str
+        What the error advises.
 
     Yields
     ------
@@ -80,7 +87,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     WriteError
         If it cannot be written. Nothing is left behind, and an earlier folder stays.
     """
-    with _write_errors(path), _temporary(path, "folder") as temporary:
+    with _write_errors(path, remedy), _temporary(path, "folder") as temporary:
         yield temporary
         os.chmod(temporary, 0o755)
         earlier = temporary.with_name(f"{temporary.name}-earlier")
@@ -124,24 +131,20 @@ def _temporary(path: Path, kind: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def _write_errors(path: Path, remedy: str) -> Iterator[None]:
     """Turn a failure to write into a `WriteError` that says what to do."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = (
-            "free some space, or choose another place"
-            if full
-            else ("choose another place")
-        )
+        advice = f"free some space, or {remedy}" if full else remedy
         raise WriteError(
-            f"{path}: cannot be written ({error.strerror or error}); {remedy}"
+            f"{path}: cannot be written ({error.strerror or error}); {advice}"
         ) from error
 
 
 @contextlib.contextmanager
-def locked(path: Path, timeout: float = -1) -> Iterator[None]:
+def locked(path: Path, timeout: float = -1, remedy: str = ELSEWHERE) -> Iterator[None]:
     """Hold a lock file; the lock vanishes with its process, so it never goes stale.
 
     Parameters
@@ -150,6 +153,8 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
         The lock file; missing folders are made.
     timeout : float
         Seconds to wait for another holder; below 0 for as long as it takes.
+    remedy : str
+        What a `WriteError` advises.
 
     Raises
     ------
@@ -158,7 +163,7 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
     WriteError
         If the lock file cannot be written.
     """
-    with _write_errors(path):
+    with _write_errors(path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path, timeout=timeout)
         lock.acquire()

@@ -25,7 +25,7 @@ import psutil
 from caebook import data
 from caebook.build.chapters import Build, Chapter, find_chapters, find_jobs, stored
 from caebook.build.site import make_site, repository_address
-from caebook.errors import BuildError
+from caebook.errors import BuildError, CaebookError
 from caebook.files import digest, digest_files, root, write_text
 from caebook.settings import PROFILES
 
@@ -303,7 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
             lost = prepare(build)
             targets = [f"done/{name}.json" for name in _job_names(chosen.only, build)]
             run_graph(build, targets or ["site.json"], lost, chosen.cores)
-    except (BuildError, data.DataError) as error:
+    except CaebookError as error:
         print(f"\nThe book was not built.\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -116,18 +116,21 @@ def _list_data(arguments: argparse.Namespace) -> int:
         except DataError as error:
             state, status = str(error), 1
         print(f"{name:<15} {state}")
-    for name, (real, stand_in) in data.AUTO.items():
-        print(f"{name:<15} {real} if it can be had, else {stand_in}")
+    for name, choices in data.AUTO.items():
+        print(f"{name:<15} {' if available, else '.join(choices)}")
     return status
 
 
 def _how_to_get(name: str) -> str:
     """Say what happens when a data set that is not here is asked for."""
+    from caebook.data import registry
+
     if name.startswith("glyph-"):
         return "not here; drawn when it is first used"
     if name == "mnist":
         return "not here; downloaded when it is first used"
-    return f"not here; `caebook data fetch {name}` downloads it, and says how much"
+    size = f"{registry.REAL[name].archive.size / 1e6:.0f} MB"
+    return f"not here; `caebook data fetch {name}` downloads it ({size})"
 
 
 def _fetch_data(arguments: argparse.Namespace) -> int:

@@ -1,20 +1,28 @@
-"""Data sets as uint8 arrays, with where they came from and a checksum."""
+"""Data sets as uint8 arrays, with where they came from and a checksum.
 
-from caebook.data.datasets import (
-    AUTO,
-    NAMES,
-    VALIDATION,
-    Dataset,
-    cache_folder,
-    fetch,
-    load,
-    locate,
-    read_letters_sample,
-    resolve,
-    verify,
-)
-from caebook.data.idx import read_idx
+The names of the data sets are here at once; the functions, and with them NumPy, are
+imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from caebook.data.registry import AUTO, NAMES
 from caebook.errors import DataError, DownloadError
+
+if TYPE_CHECKING:
+    from caebook.data.datasets import (
+        VALIDATION,
+        Dataset,
+        cache_folder,
+        fetch,
+        load,
+        locate,
+        read_idx,
+        read_letters_sample,
+        resolve,
+        verify,
+    )
 
 __all__ = [
     "AUTO",
@@ -32,3 +40,10 @@ __all__ = [
     "resolve",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from `caebook.data.datasets` when it is first used."""
+    if name in __all__:
+        return getattr(import_module("caebook.data.datasets"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

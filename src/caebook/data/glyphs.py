@@ -1,8 +1,8 @@
 """The stand-in data: digits and letters drawn from fonts, framed like MNIST.
 
-Where neither MNIST nor EMNIST can be had, the book still has to show something that
-is worth compressing. This module draws it. Every image starts from a glyph of one of
-the text fonts that Matplotlib ships, and goes through
+Without a network and without MNIST's files, the book is computed on digits that this
+module draws; its letters are always drawn here unless EMNIST is asked for. Every image
+starts from a glyph of one of the text fonts that Matplotlib ships, and goes through
 
 1. a *pen*: the stroke is a blend of the printed outline and of an even stroke of
    random width along the glyph's skeleton;
@@ -18,7 +18,8 @@ fonts instead would make the test set a different population from the training s
 which is a question of its own and not what a test score should measure here.
 
 Images are drawn in chunks of fixed size, each with its own seed, so the bytes do not
-depend on how many threads draw them.
+depend on how many threads draw them. Whoever changes the bytes raises
+`caebook.data.registry.DrawnData.version`.
 
 References
 ----------
@@ -29,12 +30,10 @@ References
 """
 
 import os
-import string
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -43,18 +42,10 @@ from scipy.ndimage import distance_transform_edt, map_coordinates
 from skimage.morphology import skeletonize
 from tqdm import tqdm
 
-__all__ = ["CLASSES", "FONTS", "VERSION", "Kind", "draw"]
+from caebook.data.registry import CLASSES, Kind
+from caebook.images import SIDE
 
-Kind = Literal["digits", "letters"]
-
-#: Raise it whenever the same seed gives other bytes than before.
-VERSION = 1
-
-#: Class names by kind; a letter's class holds its upper and its lower case.
-CLASSES: dict[str, tuple[str, ...]] = {
-    "digits": tuple(string.digits),
-    "letters": tuple(string.ascii_uppercase),
-}
+__all__ = ["CLASSES", "FONTS", "Kind", "draw"]
 
 #: Matplotlib's text fonts. Its symbol fonts, the two DejaVu "Display" fonts and
 #: "Last Resort" have no digits or letters, or not in their usual places.
@@ -82,7 +73,6 @@ FONTS = (
     "cmtt10",
 )
 
-SIDE = 28  # pixels, the image
 BOX = 20  # pixels, the longer side of the ink
 CENTRE = 14  # pixel index of the centre of mass
 CHUNK = 500  # images that share one seed

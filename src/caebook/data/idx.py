@@ -1,66 +1,45 @@
 """IDX files of uint8 values: reading them, and checking every byte.
 
 An IDX file is a short header (type, number and lengths of the axes, big-endian) and
-then the values, row by row. The files are accepted raw or gzipped, whatever their
-names say, and are checked against the sha256 of their *uncompressed* bytes.
+then the values, row by row. A file may be raw or gzipped, whatever its name says, and
+is checked against the sha256 of its *uncompressed* bytes.
 """
 
 import gzip
 import hashlib
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from caebook.data.registry import IdxFile
 from caebook.errors import DataError
 
 BLOCK = 1 << 20  # bytes read at a time
-
-
-@dataclass(frozen=True)
-class IdxFile:
-    """What one IDX file has to be.
-
-    Attributes
-    ----------
-    name : str
-        Official file name, without ".gz".
-    shape : tuple of int
-        (N, 28, 28) for images, (N,) for labels; values are uint8.
-    sha256 : str or None
-        Of the uncompressed bytes, header included; None where none is published.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    sha256: str | None = None
-
-    @property
-    def header(self) -> bytes:
-        """The header that a uint8 IDX file of this shape starts with."""
-        return _header(self.shape)
 
 
 def read_idx(
     path: Path,
     expected: IdxFile,
     *,
+    label: str | None = None,
     remedy: str = "replace it with the original file",
 ) -> np.ndarray:
-    """Read an IDX file that has to have a certain shape, raw or gzipped.
+    """Read an IDX file of a known shape, raw or gzipped.
 
-    Never more is decompressed than the expected size, so neither a wrong header nor
-    a small file that unpacks to gigabytes can fill the memory.
+    No more than the expected size is decompressed: neither a wrong header nor a small
+    file that unpacks to gigabytes can fill the memory.
 
     Parameters
     ----------
     path : Path
-        The file; its first bytes tell whether it is gzipped.
+        The file; its first bytes decide whether it is read as gzip.
     expected : IdxFile
         Its shape, and its checksum if one is known.
+    label : str, optional
+        What the error message calls the file; its path by default.
     remedy : str
         What the error message advises.
 
@@ -76,7 +55,7 @@ def read_idx(
     """
 
     def wrong(what: str) -> DataError:
-        return DataError(f"{path}: {what}; {remedy}")
+        return DataError(f"{label or path}: {what}; {remedy}")
 
     try:
         with path.open("rb") as raw:
@@ -107,33 +86,13 @@ def read_idx(
     return values
 
 
-def find_idx(folder: Path, file: IdxFile) -> Path | None:
-    """Find a file in a folder, raw or gzipped, under the names that it goes by.
-
-    Returns
-    -------
-    Path or None
-        None if it is not there. "-idx" in a name may be ".idx" instead.
-    """
-    for name in (file.name, file.name.replace("-idx", ".idx")):
-        for path in (folder / f"{name}.gz", folder / name):
-            if path.exists():
-                return path
-    return None
-
-
 def idx_sha256(*arrays: np.ndarray) -> str:
     """Return the sha256 of arrays written as IDX files, one after the other."""
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(_header(array.shape))
+        digest.update(IdxFile("", array.shape).header)
         digest.update(array)
     return digest.hexdigest()
-
-
-def _header(shape: tuple[int, ...]) -> bytes:
-    """Return the header of an IDX file of uint8 values."""
-    return struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
 
 
 def _decompressed(raw: BinaryIO) -> BinaryIO:
@@ -149,8 +108,8 @@ def _describe_header(header: bytes, expected: IdxFile) -> str:
         return f"truncated: only {len(header)} bytes"
     if header[:4] != expected.header[:4]:
         return (
-            f"starts with {header[:4].hex(' ')}, which is no IDX file of uint8 with "
-            f"{len(expected.shape)} axes"
+            f"not an IDX file of uint8 with {len(expected.shape)} axes (it starts with "
+            f"{header[:4].hex(' ')})"
         )
     sizes = struct.unpack(f">{len(expected.shape)}I", header[4:])
     return f"holds an array of shape {sizes}, expected {expected.shape}"
