@@ -1,7 +1,6 @@
-"""The figures: shown once, drawn exactly, readable, and told apart without colour."""
+"""The figures: shown once, drawn exactly, readable, and distinct without colour."""
 
 import base64
-import io
 import itertools
 import struct
 import subprocess
@@ -12,12 +11,13 @@ import numpy as np
 import pytest
 from matplotlib import colors
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from nbclient import NotebookClient
 
 from caebook import plots
 
-PHONE = 312  # CSS pixels that a phone 360 wide leaves to a picture
+PHONE = 312  # CSS pixels that a phone 360 wide leaves to a figure
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -39,25 +39,34 @@ BLOCKS = [
     ("up", 28, 28, 64),
     ("output", 28, 28, 1),
 ]
-LOSSES = {
-    "Keras": [0.3, 0.1, 0.07],
-    "Keras, validation": [0.31, 0.12, 0.08],
-    "PyTorch": [0.29, 0.11, 0.07],
-    "PyTorch, validation": [0.28, 0.12, 0.09],
-}
+LOSSES = [
+    plots.Curve("here", [0.3, 0.1, 0.07], framework="keras"),
+    plots.Curve("held out", [0.31, 0.12, 0.08], framework="keras", validation=True),
+    plots.Curve("there", [0.29, 0.11, 0.07], framework="torch"),
+    plots.Curve("and there", [0.28, 0.12, 0.09], framework="torch", validation=True),
+]
 CODES = np.array([6272, 784, 3136, 1568])
-MANY = [f"{codec} {n}" for n in range(5) for codec in ("JPEG", "Keras", "PyTorch")]
+MANY = [
+    plots.Points(f"{name} {n}", [60, 0, 15], [n, n + 2, n + 1], framework=framework)
+    for n in range(5)
+    for name, framework in (("JPEG", None), ("Keras", "keras"), ("PyTorch", "torch"))
+]
 SYSTEMS = ("shallow", "code16", "wide-kernel")
-RATES = {
-    **{
-        f"{system}, {framework}": ([10 + n, 30.5, 70 + n], [n, n + 2, n + 3])
+RATES = [
+    plots.Rate("dcnn", [190], [5], framework="keras"),
+    plots.Rate("xz", [150], [20]),
+    *(
+        plots.Rate(system, [10 + n, 30, 70 + n], [n, n + 2, n + 3], framework=framework)
         for n, system in enumerate(SYSTEMS)
-        for framework in ("Keras", "PyTorch")
-    },
-    **{f"{n} grey levels + bz2": ([n + 5, n + 60], [n, 2 * n]) for n in range(12)},
-    "JPEG, files": ([214], [20]),
-    "JPEG, files, ideal": ([50], [20]),
-}
+        for framework in ("keras", "torch")
+    ),
+    *(
+        plots.Rate(f"{n} grey levels + bz2", [n + 5, n + 60], [n, 2 * n])
+        for n in range(12)
+    ),
+    plots.Rate("JPEG, files", [214], [20]),
+    plots.Rate("JPEG, files", [50], [20], ideal=True),
+]
 EXAMPLES = {
     "strip": lambda: plots.strip(
         {"original": noise(10, 28, 28), "PyTorch": noise(10, 28, 28) / 255},
@@ -65,28 +74,32 @@ EXAMPLES = {
     ),
     "strip of one": lambda: plots.strip({"original": noise(1, 28, 28)}),
     "curves": lambda: plots.curves(
-        LOSSES, "epoch", "BCE (nats)", reference={"perfect copy": 0.058}
+        LOSSES, "epoch", "BCE (nats)", reference={"floor": 0.058}
     ),
     "curves, log": lambda: plots.curves(LOSSES, "epoch", "BCE", log=True),
     "points": lambda: plots.points(
-        {"d1": (CODES, 9 / CODES, 8 / CODES, 12 / CODES), "d2": (CODES, 5 / CODES)},
+        [
+            plots.Points("d1", CODES, 9 / CODES, 8 / CODES, 12 / CODES),
+            plots.Points("d2", CODES, 5 / CODES),
+        ],
         "numbers in the code",
         "test MSE",
         log_x=True,
         log_y=True,
     ),
-    "points, many": lambda: plots.points(
-        {name: ([60, 0, 15], [n, n + 2, n + 1]) for n, name in enumerate(MANY)},
-        "bytes per image",
-        "PSNR, dB",
-    ),
+    "points, many": lambda: plots.points(MANY, "bytes per image", "PSNR, dB"),
     "rate_distortion": lambda: plots.rate_distortion(
-        RATES, "PSNR, dB", front=(CODES, 9 / CODES), levels={"raw": 784}
+        RATES,
+        "PSNR, dB",
+        front=plots.Rate("best", CODES, 9 / CODES),
+        levels={"raw": 784},
     ),
     "rate_distortion, limit": lambda: plots.rate_distortion(
         RATES, "UQI", limit=60, levels={"lossless": 136, "half": 30}
     ),
-    "histogram": lambda: plots.histogram({"Keras": noise(900)}, "grey level"),
+    "histogram": lambda: plots.histogram(
+        [plots.Sample("pixels", noise(900))], "grey level"
+    ),
     "feature maps": lambda: plots.feature_maps(noise(14, 14, 32) / 255),
     "difference": lambda: plots.difference(noise(10, 9, 9), noise(10, 9, 9)[::-1]),
     "shapes": lambda: plots.shapes(BLOCKS, code=3),
@@ -113,7 +126,7 @@ def png_width(output: nbformat.NotebookNode) -> int:
 
 
 def test_a_notebook_shows_a_figure_exactly_once():
-    figure = "plots.curves({'Keras': [2, 1]}, 'epoch', 'loss')"
+    figure = "plots.curves([plots.Curve('training', [2, 1])], 'epoch', 'loss')"
     alone, kept, named, after_pyplot, kept_after_pyplot = run_notebook(
         f"from caebook import plots\n{figure}",
         f"figure = {figure}",
@@ -141,8 +154,11 @@ def test_pyplot_is_not_imported_and_holds_no_figure():
 # --- every figure -------------------------------------------------------------------
 
 
-def drawn_texts(figure: plots.Figure) -> list[Text]:
-    """Draw a figure and collect its texts; tick labels out of sight never are drawn."""
+def draw_with_texts(figure: plots.Figure) -> tuple[np.ndarray, list[Text]]:
+    """Draw a figure; return its pixels and the texts that were drawn.
+
+    Matplotlib does not draw labels of ticks outside the axes, but lists them.
+    """
     texts = []
     draw = Text.draw
 
@@ -153,14 +169,23 @@ def drawn_texts(figure: plots.Figure) -> list[Text]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Text, "draw", note)
-        pixels(figure)
-    return texts
+        drawn = pixels(figure)
+    return drawn, texts
 
 
-@examples
-def test_text_is_readable_on_a_phone_and_inside_the_picture(draw):
+def words(figure: plots.Figure) -> set[str]:
+    return {text.get_text() for text in draw_with_texts(figure)[1]}
+
+
+@pytest.mark.parametrize("draw", EXAMPLES.values(), ids=EXAMPLES)
+def test_figures_fill_the_column_and_their_text_is_readable_on_a_phone(draw):
     figure = draw()
-    for text in drawn_texts(figure):
+    drawn, texts = draw_with_texts(figure)
+    assert drawn.shape[1] == 1408
+    np.testing.assert_array_equal(drawn[-1], 255)  # nothing is cut at the bottom edge
+    assert drawn.min() < 100  # and something is drawn
+    assert texts
+    for text in texts:
         size = text.get_fontsize() / 72 / figure.get_figwidth() * PHONE
         assert size >= 8.8, text
         box = text.get_window_extent()
@@ -168,18 +193,9 @@ def test_text_is_readable_on_a_phone_and_inside_the_picture(draw):
         assert box.y0 >= -1 and box.y1 <= figure.bbox.height + 1, text
 
 
-@examples
-def test_figures_fill_the_column_on_white(draw):
-    figure = draw()
-    drawn = pixels(figure)
-    assert drawn.shape[1] == 1408
-    np.testing.assert_array_equal(drawn[-1], 255)  # nothing is cut at the bottom edge
-    assert drawn.min() < 100  # and something is drawn
-
-
-@examples
-def test_the_same_figure_is_the_same_file(draw):
-    assert draw()._repr_png_() == draw()._repr_png_()
+@pytest.mark.parametrize("name", ["points, many", "rate_distortion"])
+def test_the_same_figure_is_the_same_file(name):
+    assert EXAMPLES[name]()._repr_png_() == EXAMPLES[name]()._repr_png_()
 
 
 # --- strip --------------------------------------------------------------------------
@@ -229,6 +245,7 @@ def test_strip_takes_rows_of_other_sizes():
         ({"a": noise(2, 8, 8), "b": noise(3, 8, 8)}, None, ValueError, "lengths"),
         ({"a": noise(2, 8, 8)}, ["x"], ValueError, "1 labels for 2"),
         ({"a": noise(40, 28, 28)}, None, ValueError, "show fewer"),
+        ({"a": np.full((1, 8, 8), np.nan)}, None, ValueError, "row 'a'.*NaN"),
     ],
 )
 def test_strip_refuses(rows, columns, error, message):
@@ -236,95 +253,198 @@ def test_strip_refuses(rows, columns, error, message):
         plots.strip(rows, columns)
 
 
-# --- curves and histograms ----------------------------------------------------------
+# --- series: what all kinds have in common ------------------------------------------
 
 
-def lines(figure: plots.Figure) -> dict:
+def lines(figure: plots.Figure) -> dict[str, Line2D]:
     return {line.get_label(): line for line in figure.axes[0].lines}
 
 
+def legend(figure: plots.Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def look(line: Line2D) -> tuple[str, str, str, str]:
+    return (
+        line.get_color(),
+        line.get_marker(),
+        line.get_linestyle(),
+        line.get_markerfacecolor(),
+    )
+
+
+MISLEADING = ["front", "Keras", "PyTorch, validation", "validation", "a, ideal"]
+
+
+def test_labels_have_no_meaning():
+    """Without a framework, series look the same whatever their labels say."""
+
+    def drawn(labels: list[str]) -> list[plots.Figure]:
+        return [
+            plots.curves([plots.Curve(each, [1, 2]) for each in labels], "x", "y"),
+            plots.points([plots.Points(each, [1], [2]) for each in labels], "x", "y"),
+            plots.rate_distortion(
+                [plots.Rate(each, [5], [2]) for each in labels],
+                "y",
+                front=plots.Rate("best", [1], [2]),
+            ),
+            plots.histogram([plots.Sample(each, [1, 2]) for each in labels], "x"),
+        ]
+
+    plain = [f"series {n}" for n in range(len(MISLEADING))]
+    for found, expected in zip(drawn(MISLEADING), drawn(plain), strict=True):
+        assert [x for x in legend(found) if x != "best"] == MISLEADING
+        found, expected = found.axes[0], expected.axes[0]
+        assert [*map(look, found.lines)] == [*map(look, expected.lines)]
+        outlines = [
+            [(patch.get_edgecolor(), patch.get_linestyle()) for patch in axes.patches]
+            for axes in (found, expected)
+        ]
+        assert outlines[0] == outlines[1]
+
+
 def test_frameworks_have_colours_and_markers_of_their_own():
-    drawn = lines(plots.curves(LOSSES, "epoch", "loss"))
-    for label, line in drawn.items():
-        keras = label.startswith("Keras")
-        assert line.get_color() == (plots.KERAS if keras else plots.TORCH)
-        assert line.get_marker() == ("o" if keras else "s")
-        validation = "validation" in label
-        assert line.get_linestyle() == ("--" if validation else "-")
-        assert (line.get_markerfacecolor() == "white") == validation
+    keras, keras_held_out, torch, torch_held_out = map(
+        look, lines(plots.curves(LOSSES, "epoch", "loss")).values()
+    )
+    assert keras == (plots.KERAS, "o", "-", plots.KERAS)
+    assert torch == (plots.TORCH, "s", "-", plots.TORCH)
+    for validation, training in ((keras_held_out, keras), (torch_held_out, torch)):
+        assert validation[0] == training[0]
+        assert validation[2] != "-" and validation[3] == "white"
 
 
 def test_series_differ_without_their_colours():
-    labels = [
-        f"{system}, {framework}{end}"
-        for system in ("shallow", "deep")
-        for framework in ("Keras", "PyTorch")
-        for end in ("", ", validation")
-    ] + ["depth", "bottleneck", "depth, validation"]
-    drawn = lines(plots.curves({label: [1, 2] for label in labels}, "x", "y"))
-    looks = {
-        (line.get_marker(), line.get_linestyle(), line.get_markerfacecolor() == "white")
-        for line in drawn.values()
-    }
-    assert len(looks) == len(labels)
-
-
-def test_framework_colours_differ_in_lightness_from_white_and_each_other():
-    def luminance(color: str) -> float:
-        channels = np.array(colors.to_rgb(color))
-        linear = np.where(
-            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+    series = [
+        plots.Curve(str(n), [1], framework=framework, validation=held_out)
+        for n, (framework, held_out) in enumerate(
+            2 * [*itertools.product(("keras", "torch", None), (False, True))]
         )
-        return float(linear @ [0.2126, 0.7152, 0.0722])
+    ]
+    looks = {look(x)[1:3] for x in lines(plots.curves(series, "x", "y")).values()}
+    assert len(looks) == len(series)
+    bars = plots.points(MANY, "x", "y").axes[0].containers
+    assert len({look(bar.lines[0])[1:3] for bar in bars}) == len(MANY)
 
-    for color in (plots.KERAS, plots.TORCH):
-        assert 1.05 / (luminance(color) + 0.05) >= 3  # WCAG's ratio for graphics
+
+@pytest.mark.parametrize("color", [plots.KERAS, plots.TORCH])
+def test_colours_of_frameworks_stand_out_on_white(color):
+    channels = np.array(colors.to_rgb(color))
+    linear = np.where(
+        channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+    )
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    assert 1.05 / (luminance + 0.05) >= 3  # WCAG's ratio for graphics
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: plots.Curve([2, 1], [2, 1]), TypeError, "Curve: the label.*not list"),
+        (lambda: plots.Curve("a", []), ValueError, r"Curve 'a': values.*\(0,\)"),
+        (lambda: plots.Curve("a", [[1, 2]]), ValueError, r"'a': values.*\(1, 2\)"),
+        (lambda: plots.Curve("a", [[1], [1, 2]]), ValueError, "'a': values: one row"),
+        (lambda: plots.Curve("a", ["x"]), ValueError, "'a': values: one row"),
+        (lambda: plots.Curve("a", None), ValueError, "Curve 'a': values"),
+        (lambda: plots.Curve("a", [1], framework="Keras"), ValueError, "'a'.*'Keras'"),
+        (lambda: plots.Points("a", [], []), ValueError, "Points 'a': x"),
+        (lambda: plots.Points("a", [1, 2], [1]), ValueError, "'a': y has 1 numbers"),
+        (lambda: plots.Points("a", [1], [np.nan]), ValueError, "Points 'a': y.*NaN"),
+        (lambda: plots.Points("a", [1], [1], [1]), ValueError, "'a': low and high"),
+        (lambda: plots.Points("a", [1], [5], [1], [2]), ValueError, "'a'.*outside"),
+        (lambda: plots.Points("a", [1], [5], [6], [7]), ValueError, "'a'.*outside"),
+        (lambda: plots.Rate("a", [1], [np.inf]), ValueError, "Rate 'a': quality"),
+        (lambda: plots.Rate("a", [1, 2], [1]), ValueError, "Rate 'a': 2 bytes and 1"),
+        (
+            lambda: plots.Rate("a", [0], [1], framework="keras"),
+            ValueError,
+            "Rate 'a, Keras': 0 bytes",
+        ),
+        (lambda: plots.Sample("a", []), ValueError, "Sample 'a': values"),
+        (lambda: plots.Sample("a", [1, np.nan]), ValueError, "Sample 'a'.*NaN"),
+    ],
+)
+def test_invalid_series_are_refused_where_they_are_made(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind"),
+    [
+        (lambda series: plots.curves(series, "x", "y"), "Curve"),
+        (lambda series: plots.points(series, "x", "y"), "Points"),
+        (lambda series: plots.rate_distortion(series, "y"), "Rate"),
+        (lambda series: plots.histogram(series, "x"), "Sample"),
+    ],
+)
+def test_figures_refuse_no_series_and_other_types(draw, kind):
+    with pytest.raises(ValueError, match="no series"):
+        draw([])
+    with pytest.raises(TypeError, match=f"'here'.*list of plots.{kind}"):
+        draw({"here": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("draw", "label"),
+    [
+        (lambda: plots.curves([LOSSES[0], LOSSES[0]], "x", "y"), "here"),
+        (lambda: plots.rate_distortion([*RATES, RATES[0]], "y"), "dcnn, Keras"),
+    ],
+)
+def test_two_series_with_one_label_are_refused(draw, label):
+    with pytest.raises(ValueError, match=f"two series have the label '{label}'"):
+        draw()
+
+
+# --- curves -------------------------------------------------------------------------
 
 
 def test_curves_count_from_one_and_keep_every_value():
     figure = plots.curves(LOSSES, "epoch", "loss", reference={"source": 0.0586})
     drawn = lines(figure)
-    np.testing.assert_array_equal(drawn["Keras"].get_xdata(), [1, 2, 3])
-    np.testing.assert_array_equal(drawn["Keras"].get_ydata(), LOSSES["Keras"])
+    np.testing.assert_array_equal(drawn["here"].get_xdata(), [1, 2, 3])
+    np.testing.assert_array_equal(drawn["here"].get_ydata(), [0.3, 0.1, 0.07])
     assert set(drawn["source"].get_ydata()) == {0.0586}
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == [*LOSSES, "source"]
+    assert legend(figure) == [*(curve.label for curve in LOSSES), "source"]
 
 
 def test_a_single_epoch_is_one_tick_and_a_visible_marker():
-    figure = plots.curves({"Keras": [0.2]}, "epoch", "loss")
-    pixels(figure)
+    curve = plots.Curve("a", [0.2], framework="keras")
+    figure = plots.curves([curve], "epoch", "loss")
+    drawn = pixels(figure).reshape(-1, 3)
     low, high = figure.axes[0].get_xlim()
     assert [tick for tick in figure.axes[0].get_xticks() if low < tick < high] == [1]
-    drawn = pixels(figure).reshape(-1, 3)
     blue = (np.array(colors.to_rgb(plots.KERAS)) * 255).round()
     assert (drawn == blue).all(axis=1).sum() > 100
 
 
-def test_a_logarithmic_axis_has_plain_numbers():
-    figure = plots.curves({"Keras": [0.2, 0.055]}, "epoch", "loss", log=True)
+def test_a_logarithmic_axis_has_plain_numbers_and_gaps():
+    curve = plots.Curve("a", [0.2, np.nan, 0.055])
+    figure = plots.curves([curve], "epoch", "loss", log=True)
     assert figure.axes[0].get_yscale() == "log"
-    assert {"0.06", "0.1", "0.2"} <= {t.get_text() for t in drawn_texts(figure)}
+    assert {"0.06", "0.1", "0.2"} <= words(figure)
 
 
 @pytest.mark.parametrize(
-    ("series", "options", "message"),
+    ("values", "reference", "log", "message"),
     [
-        ({}, {}, "no series"),
-        ({"Keras": []}, {}, "'Keras'"),
-        ({"Keras": [[1, 2]]}, {}, "'Keras'"),
-        ({"Keras": [1, 0]}, {"log": True}, "'Keras' reaches 0"),
-        ({"Keras": [1]}, {"log": True, "reference": {"x": -1}}, "'x' reaches -1"),
+        ([1, np.nan, 0], {}, True, "curves: 'a' reaches 0.*log=False"),
+        ([1], {"x": -1}, True, "curves: level 'x' reaches -1.*log=False"),
+        ([1], {"x": np.nan}, False, "curves: level 'x'.*NaN"),
     ],
 )
-def test_curves_refuse(series, options, message):
+def test_curves_refuse(values, reference, log, message):
     with pytest.raises(ValueError, match=message):
-        plots.curves(series, "x", "y", **options)
+        plots.curves([plots.Curve("a", values)], "x", "y", reference, log)
+
+
+# --- points -------------------------------------------------------------------------
 
 
 def test_points_are_joined_in_the_order_of_x_with_their_error_bars():
-    series = {"measured": ([3, 1, 2], [30, 10, 20], [29, 8, 17], [34, 15, 26])}
-    bars = plots.points(series, "x", "y").axes[0].containers[0]
+    series = plots.Points("a", [3, 1, 2], [30, 10, 20], [29, 8, 17], [34, 15, 26])
+    bars = plots.points([series], "x", "y").axes[0].containers[0]
     line, _, (drawn,) = bars.lines
     np.testing.assert_array_equal(line.get_xydata(), [[1, 10], [2, 20], [3, 30]])
     np.testing.assert_allclose(
@@ -333,25 +453,26 @@ def test_points_are_joined_in_the_order_of_x_with_their_error_bars():
     assert line.get_linestyle() == "-"
 
 
-def test_points_may_stay_unconnected_and_without_error_bars():
-    figure = plots.points({"a": ([1, 2], [3, 4])}, "x", "y", connect=False)
-    bars = figure.axes[0].containers[0]
+def test_points_without_lines_and_error_bars_are_compared_with_a_level():
+    figure = plots.points(
+        [plots.Points("a", [1, 2], [3, 4])],
+        "x",
+        "y",
+        connect=False,
+        reference={"level": 2},
+    )
+    (bars,) = figure.axes[0].containers
     assert bars.lines[0].get_linestyle() == "None"
     assert not bars.has_yerr
-
-
-def test_points_are_compared_with_a_reference():
-    figure = plots.points({"a": ([1], [3])}, "x", "y", reference={"none": 2})
-    assert set(lines(figure)["none"].get_ydata()) == {2}
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(legend) == ["a", "none"]
+    assert set(lines(figure)["level"].get_ydata()) == {2}
+    assert sorted(legend(figure)) == ["a", "level"]
 
 
 def test_ticks_stand_at_the_values_of_x_if_they_fit():
     def ticks(x: list[float]) -> set[str]:
-        figure = plots.points({"a": (x, x)}, "x", "y", log_x=True)
+        figure = plots.points([plots.Points("a", x, x)], "x", "y", log_x=True)
         assert figure.axes[0].get_xscale() == "log"
-        return {text.get_text() for text in drawn_texts(figure)}
+        return words(figure)
 
     assert {"196", "784", "6,272"} <= ticks([196, 784, 6272])
     crowded = ticks([196, 784, 790, 6272])
@@ -360,8 +481,7 @@ def test_ticks_stand_at_the_values_of_x_if_they_fit():
 
 
 def test_a_long_legend_leaves_the_axes_their_height():
-    def height(names: list[str]) -> float:
-        series = {name: ([0, 1], [0, 1]) for name in names}
+    def height(series: list[plots.Points]) -> float:
         figure = plots.points(series, "x", "y")
         pixels(figure)
         return figure.axes[0].get_window_extent().height
@@ -369,44 +489,33 @@ def test_a_long_legend_leaves_the_axes_their_height():
     assert height(MANY) > 0.8 * height(MANY[:2])
 
 
-def test_many_series_differ_without_their_colours():
-    figure = plots.points({name: ([0], [0]) for name in MANY}, "x", "y")
-    drawn = [bars.lines[0] for bars in figure.axes[0].containers]
-    assert len({(line.get_marker(), line.get_linestyle()) for line in drawn}) == 15
-
-
 @pytest.mark.parametrize(
     ("series", "options", "message"),
     [
-        ({}, {}, "no series"),
-        ({"a": ([1],)}, {}, "'a' has 1 rows"),
-        ({"a": ([1], [1], [1])}, {}, "'a' has 3 rows"),
-        ({"a": ([], [])}, {}, "x of 'a'"),
-        ({"a": ([1, 2], [1])}, {}, r"y of 'a' has shape \(1,\)"),
-        ({"a": ([[1]], [[1]])}, {}, "x of 'a'"),
-        ({"a": ([1], [np.nan])}, {}, "y of 'a' holds NaN"),
-        ({"a": ([0], [1])}, {"log_x": True}, "x of 'a' reaches 0.*log_x=False"),
-        ({"a": ([0], [0])}, {"log_y": True}, "y of 'a' reaches 0.*log_y=False"),
-        ({"a": ([1], [1], [-1], [2])}, {"log_y": True}, "low of 'a' reaches -1"),
-        ({"a": ([1], [1])}, {"reference": {"r": np.inf}}, "y of 'r' holds"),
-        ({"a": ([1], [1])}, {"reference": {"r": 0}, "log_y": True}, "'r' reaches 0"),
-        ({"a": ([1], [5], [1], [2])}, {}, "'a'.*outside"),
-        ({"a": ([1], [5], [6], [7])}, {}, "'a'.*outside"),
+        ((0, 1), {"log_x": True}, "x of 'a' reaches 0.*log_x=False"),
+        ((1, 0), {"log_y": True}, "y of 'a' reaches 0.*log_y=False"),
+        ((1, 1, -1, 2), {"log_y": True}, "low of 'a' reaches -1"),
+        ((1, 1), {"reference": {"r": np.inf}}, "level 'r'.*infinite"),
+        ((1, 1), {"reference": {"r": 0}, "log_y": True}, "'r' reaches 0"),
     ],
 )
 def test_points_refuse(series, options, message):
-    with pytest.raises(ValueError, match=message):
-        plots.points(series, "x", "y", **options)
+    given = plots.Points("a", *([number] for number in series))
+    with pytest.raises(ValueError, match=f"points: .*{message}"):
+        plots.points([given], "x", "y", **options)
 
 
-def rates_drawn(**options) -> list:
-    """The lines of the series; the front and the sizes have no markers."""
+# --- rate and distortion ------------------------------------------------------------
+
+
+def rates_drawn(**options) -> list[Line2D]:
+    """The lines of the series; the front and the levels have no markers."""
     figure = plots.rate_distortion(RATES, "y", **options)
     return [line for line in figure.axes[0].lines if line.get_marker() != "None"]
 
 
 def test_systems_share_a_marker_and_frameworks_a_colour():
-    drawn = dict(zip(RATES, rates_drawn(), strict=True))
+    drawn = {rate.label: line for rate, line in zip(RATES, rates_drawn(), strict=True)}
     for system in SYSTEMS:
         keras, torch = (drawn[f"{system}, {name}"] for name in ("Keras", "PyTorch"))
         assert keras.get_marker() == torch.get_marker()
@@ -418,77 +527,80 @@ def test_systems_share_a_marker_and_frameworks_a_colour():
     assert ideal.get_markerfacecolor() == "white" != real.get_markerfacecolor()
 
 
-def test_a_limit_leaves_out_what_lies_beyond_and_changes_no_look():
-    within = [name for name, (sizes, _) in RATES.items() if min(sizes) <= 60]
-    assert len(within) == len(RATES) - 1
-    everything = dict(zip(RATES, rates_drawn(), strict=True))
-    for name, line in zip(within, rates_drawn(limit=60), strict=True):
-        assert line.get_marker() == everything[name].get_marker()
-        assert line.get_color() == everything[name].get_color()
+def test_the_legend_names_each_system_and_framework_once():
+    series = [
+        *(plots.Rate("code16", [8], [1], framework=f) for f in ("keras", "torch")),
+        plots.Rate("code16", [7], [1], framework="keras", ideal=True),
+        plots.Rate("JPEG, Keras", [9], [1]),
+    ]
+    figure = plots.rate_distortion(series, "y", front=plots.Rate("best", [8], [1]))
+    names = ["code16", "code16, ideal", "JPEG, Keras", "Keras", "PyTorch", "best"]
+    assert legend(figure) == names
+
+
+def test_a_limit_leaves_out_series_beyond_it_and_changes_no_look():
+    within = [rate.bytes.min() <= 60 for rate in RATES]
+    assert within[:2] == [False, False]  # these take the first looks
+    kept = list(itertools.compress(rates_drawn(), within))
+    assert [*map(look, rates_drawn(limit=60))] == [*map(look, kept)]
     axes = plots.rate_distortion(RATES, "y", limit=60).axes[0]
     assert axes.get_xlim() == (0, 60) and axes.get_xscale() == "linear"
     assert plots.rate_distortion(RATES, "y").axes[0].get_xscale() == "log"
+    with pytest.raises(ValueError, match="no series within 4 bytes"):
+        plots.rate_distortion(RATES, "y", limit=4)
 
 
-def test_the_axis_of_quality_fits_what_is_within_the_limit():
-    series = {"a": ([1, 2, 500], [10, 20, 900])}
-    low, high = plots.rate_distortion(series, "y", limit=60).axes[0].get_ylim()
+def test_rates_are_joined_in_the_order_of_bytes_and_their_axis_fits_the_limit():
+    series = plots.Rate("a", [2, 1, 500], [20, 10, 900])
+    axes = plots.rate_distortion([series], "y", limit=60).axes[0]
+    expected = [[1, 10], [2, 20], [500, 900]]
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), expected)
+    low, high = axes.get_ylim()
     assert low <= 10 and 20 <= high < 30
 
 
 def test_the_front_steps_up_where_its_points_are():
-    figure = plots.rate_distortion(RATES, "y", limit=60, front=([20, 5], [9, 1]))
+    best = plots.Rate("best", [20, 5], [9, 1])
+    figure = plots.rate_distortion(RATES, "y", limit=60, front=best)
     (front,) = (x for x in figure.axes[0].lines if x.get_drawstyle() == "steps-post")
     np.testing.assert_array_equal(front.get_xdata(), [5, 20, 60])
     np.testing.assert_array_equal(front.get_ydata(), [1, 9, 9])
 
 
-def test_sizes_are_lines_within_the_limit_and_arrows_beyond():
-    def words(**options):
+def test_levels_are_lines_within_the_limit_and_arrows_beyond():
+    def texts(**options) -> set[str]:
         levels = {"floor": 136, "half": 30}
         figure = plots.rate_distortion(RATES, "y", levels=levels, **options)
         return {text.get_text() for text in figure.axes[0].texts}
 
-    assert words() == {"floor", "half"}
-    assert words(limit=60) == {"floor →", "half"}
+    assert texts() == {"floor", "half"}
+    assert texts(limit=60) == {"floor →", "half"}
 
 
-@pytest.mark.parametrize(
-    ("series", "limit", "message"),
-    [
-        ({}, None, "no series"),
-        ({"a": ([70], [1])}, 60, "no series"),
-        ({"a": ([1], [1], [1], [1])}, None, "no more"),
-        ({"a": ([0], [1])}, None, "'a' takes 0 bytes"),
-        ({"a": ([1], [np.inf])}, None, "'a' holds"),
-    ],
-)
-def test_rate_distortion_refuses(series, limit, message):
-    with pytest.raises(ValueError, match=message):
-        plots.rate_distortion(series, "y", limit=limit)
+# --- histograms ---------------------------------------------------------------------
 
 
 def test_histograms_count_every_value_in_common_bins():
-    series = {"Keras": np.arange(100), "PyTorch": np.arange(50, 250)}
+    series = [
+        plots.Sample("a", np.arange(100), framework="keras"),
+        plots.Sample("b", np.arange(50, 250), framework="torch"),
+    ]
     steps = plots.histogram(series, "value", bins=7).axes[0].patches
     data = [patch.get_data() for patch in steps]
     assert [each.values.sum() for each in data] == [100, 200]
     np.testing.assert_array_equal(data[0].edges, data[1].edges)
     assert len(data[0].values) == 7
     assert steps[0].get_linestyle() != steps[1].get_linestyle()
+    drawn = [colors.to_hex(step.get_edgecolor()).upper() for step in steps]
+    assert drawn == [plots.KERAS, plots.TORCH]
 
 
 def test_a_logarithmic_histogram_draws_bins_of_one_and_none():
-    figure = plots.histogram({"pixels": np.array([0, 0, 0, 9])}, "x", bins=3, log=True)
+    sample = plots.Sample("pixels", [0, 0, 0, 9])
+    figure = plots.histogram([sample], "x", bins=3, log=True)
     assert figure.axes[0].get_yscale() == "log"
     assert 0 < figure.axes[0].get_ylim()[0] < 1
     pixels(figure)
-
-
-@pytest.mark.parametrize("values", [[], [1, np.nan], [[1, 2]]])
-def test_histograms_refuse(values):
-    with pytest.raises(ValueError, match="'MSE'"):
-        plots.histogram({"MSE": values}, "MSE")
 
 
 # --- maps and differences -----------------------------------------------------------
@@ -552,6 +664,7 @@ def test_difference_of_equal_single_images_and_a_given_limit():
         (noise(3, 28, 28), None, ValueError),
         (noise(2, 28, 28), 0, ValueError),
         (noise(2, 28, 28).astype(int), None, TypeError),
+        (np.full((2, 28, 28), np.nan), None, ValueError),
     ],
 )
 def test_difference_refuses(test, limit, error):
@@ -607,7 +720,7 @@ def test_every_box_names_its_shape_and_the_code_stands_out():
 
 def test_labels_of_boxes_do_not_overlap():
     figure = plots.shapes(BLOCKS * 2, code=3)
-    boxes = [text.get_window_extent() for text in drawn_texts(figure)]
+    boxes = [text.get_window_extent() for text in draw_with_texts(figure)[1]]
     for first, second in itertools.pairwise(boxes):
         assert first.x1 <= second.x0
 
@@ -632,9 +745,3 @@ def test_more_channels_than_can_be_drawn_are_cut():
 def test_shapes_refuse(blocks, code, message):
     with pytest.raises(ValueError, match=message):
         plots.shapes(blocks, code)
-
-
-def test_figures_can_be_saved_as_any_other():
-    target = io.BytesIO()
-    plots.shapes(BLOCKS).savefig(target, format="svg")
-    assert target.getvalue().startswith(b"<?xml")

@@ -1,22 +1,16 @@
-"""The book's figures: one look, readable on a phone, safe for colour-blind readers."""
+"""The book's figures: one look, readable on a phone, safe for colour-blind readers.
 
-from caebook.plots.series import (
-    FRAME,
-    INK,
-    KERAS,
-    OTHERS,
-    TORCH,
-    WIDTH,
-    Figure,
-    curves,
-    difference,
-    feature_maps,
-    histogram,
-    points,
-    rate_distortion,
-    shapes,
-    strip,
-)
+Every function returns a `Figure` that pyplot does not know: a notebook shows it once,
+as the value of a cell's last line, and its memory is freed with its name. Series are
+typed (`Curve`, `Points`, `Sample`, `Rate`): a label is text and has no other meaning.
+Captions and alternative texts belong to the notebook's cells.
+"""
+
+from caebook.plots.diagram import shapes
+from caebook.plots.images import difference, feature_maps, strip
+from caebook.plots.rates import Rate, rate_distortion
+from caebook.plots.series import Curve, Points, Sample, curves, histogram, points
+from caebook.plots.style import FRAME, INK, KERAS, OTHERS, TORCH, WIDTH, Figure
 
 __all__ = [
     "FRAME",
@@ -25,7 +19,11 @@ __all__ = [
     "OTHERS",
     "TORCH",
     "WIDTH",
+    "Curve",
     "Figure",
+    "Points",
+    "Rate",
+    "Sample",
     "curves",
     "difference",
     "feature_maps",
