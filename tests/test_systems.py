@@ -6,7 +6,6 @@ what it does to the numbers, as no two exporters write it alike.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import NamedTuple
 

@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    ValidationInfo,
     field_serializer,
     field_validator,
     model_validator,
@@ -30,11 +31,15 @@ SCHEMA = 1
 #: The ONNX models that a run of each kind has.
 MODELS = {"autoencoder": ("encoder", "decoder"), "classifier": ("classifier",)}
 
-# These are in every record. A field that `Recipe` gained later may be missing.
-_RECIPE_FIELDS = (
-    "optimizer", "learning_rate", "schedule", "loss", "epochs", "batch_size",
-    "train_images", "precision",
-)  # fmt: skip
+# Training gives these fields defaults, but every record has them. A field that `Recipe`
+# gains later is missing in earlier records, and does not belong here.
+_REQUIRED = {
+    "recipe": (
+        *("optimizer", "learning_rate", "schedule", "loss", "epochs", "batch_size"),
+        *("train_images", "precision"),
+    ),
+    "history": ("loss", "val_loss", "seconds"),
+}
 
 
 class _Part(BaseModel):
@@ -128,13 +133,13 @@ class Record(_Part):
             raise ValueError(f"this version reads schema {SCHEMA}, not {schema}")
         return schema
 
-    @field_validator("recipe", mode="before")
+    @field_validator("recipe", "history", mode="before")
     @classmethod
-    def _check_recipe(cls, recipe: object) -> object:
-        if isinstance(recipe, dict):
-            if missing := [name for name in _RECIPE_FIELDS if name not in recipe]:
-                raise ValueError(f"lacks {', '.join(missing)}")
-        return recipe
+    def _check_complete(cls, value: object, info: ValidationInfo) -> object:
+        required = _REQUIRED[info.field_name] if isinstance(value, dict) else ()
+        if missing := [name for name in required if name not in value]:
+            raise ValueError(f"{', '.join(missing)} missing")
+        return value
 
     @field_validator("history")
     @classmethod

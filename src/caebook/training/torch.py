@@ -122,8 +122,8 @@ def fit(
         else:
             classes = check_shape(output, (1, None), "a classifier's output")[1]
             check_classes(classes, labels, validation_labels)
-    # The channels of a pixel side by side in memory, as in TensorFlow: the network is the
-    # same, but a CPU runs it faster.
+    # As in TensorFlow, the channels of a pixel lie side by side in memory: the network
+    # is the same, but a CPU runs it faster.
     model.to(memory_format=torch.channels_last)
     loss_function = LOSSES[recipe.loss]
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
