@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -835,6 +836,33 @@ def test_networks_work_batch_by_batch(settings):
     for answer in (code, run.decode(code), run.decoded(images)):
         assert answer.reshape(len(images), -1).max(axis=1).tolist() == expected
     assert runs.BATCH <= 100
+
+
+def test_codes_of_all_images_are_never_in_memory(settings):
+    run = save(settings)
+    node = helper.make_node
+    wide, images = ("code", (28, 28, 16)), ("images", (28, 28))
+    last = {"last": np.array([3])}
+    widen = [
+        node("Unsqueeze", ["images", "last"], ["a"]),
+        node("Tile", ["a", "repeats"], ["code"]),
+    ]
+    weights = {**last, "repeats": np.array([1, 1, 1, 16])}
+    encoder = onnx_model(widen, images, wide, weights)
+    mean = [node("ReduceMean", ["code", "last"], ["images"], keepdims=0)]
+    decoder = onnx_model(mean, wide, images, last)
+    (run.folder / "encoder.onnx").write_bytes(encoder)
+    (run.folder / "decoder.onnx").write_bytes(decoder)
+    edit(run, put("code", value={"shape": [28, 28, 16], "count": 28 * 28 * 16}))
+    run, many = runs.read(run.folder), np.resize(IMAGES, (500, 28, 28))
+    tracemalloc.start()
+    try:
+        decoded = run.decoded(many)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.allclose(decoded, to_float(many), atol=1e-6)
+    assert peak < 6 * decoded.nbytes  # all codes take 16 times as much
 
 
 @pytest.mark.parametrize(
