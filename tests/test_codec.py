@@ -344,7 +344,7 @@ def test_the_checksum_is_of_all_that_decoding_depends_on(model, tmp_path):
 def test_models_that_do_not_go_together_are_refused(model):
     with pytest.raises(ValueError, match=r"needs tables of shape \(16, 4\)"):
         replace(model, quantiser=codec.uniform(codes(), 2))
-    record = {**model.run.record, "kind": "classifier"}
+    record = model.run.record.model_copy(update={"kind": "classifier"})
     with pytest.raises(ValueError, match="no autoencoder"):
         replace(model, run=replace(model.run, record=record))
     with pytest.raises(CodecError, match="no codes to store"):

@@ -1,4 +1,4 @@
-"""Tables that travel between chapters: what is kept, what is refused, and why."""
+"""Findings: the tables that chapters save for later chapters."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from caebook.errors import WriteError
 from caebook.runs import findings
 from caebook.runs.findings import FindingError
 from caebook.settings import Settings
@@ -28,10 +29,10 @@ def file_of(settings, name="05_claims") -> Path:
     return settings.runs_dir / "findings" / f"{name}.json"
 
 
-# --- what is kept -----------------------------------------------------------------
+# --- what is saved ----------------------------------------------------------------
 
 
-def test_rows_come_back_as_they_went(settings):
+def test_rows_make_a_round_trip(settings):
     findings.record("05_claims", ROWS, settings=settings)
     assert findings.load("05_claims", settings=settings) == ROWS
     content = json.loads(file_of(settings).read_text(encoding="utf-8"))
@@ -44,7 +45,7 @@ def test_rows_come_back_as_they_went(settings):
     }
 
 
-def test_no_rows_and_rows_out_of_a_generator(settings):
+def test_rows_may_be_none_or_come_from_a_generator(settings):
     findings.record("05_claims", [], settings=settings)
     assert findings.load("05_claims", settings=settings) == []
     findings.record("10_rates", ({"n": n} for n in range(3)), settings=settings)
@@ -65,7 +66,7 @@ def test_no_rows_and_rows_out_of_a_generator(settings):
         (np.array(3), 3),
     ],
 )
-def test_numpy_scalars_become_plain(settings, value, plain):
+def test_numpy_scalars_become_pythons(settings, value, plain):
     findings.record("05_claims", [{"x": value}], settings=settings)
     ((found,),) = (
         row.values() for row in findings.load("05_claims", settings=settings)
@@ -73,7 +74,7 @@ def test_numpy_scalars_become_plain(settings, value, plain):
     assert found == plain and type(found) is type(plain)
 
 
-def test_letters_beside_the_ascii_ones_can_be_read_in_the_file(settings):
+def test_the_file_holds_readable_unicode(settings):
     findings.record("05_claims", ROWS, settings=settings)
     assert "“code” of 4×4×1" in file_of(settings).read_text(encoding="utf-8")
 
@@ -101,7 +102,7 @@ def test_letters_beside_the_ascii_ones_can_be_read_in_the_file(settings):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_other_values_are_refused_by_place(settings, value):
+def test_other_values_are_refused_by_row_and_column(settings, value):
     findings.record("05_claims", ROWS, settings=settings)
     with pytest.raises(FindingError, match="05_claims, row 1, 'mse': must be a text"):
         findings.record("05_claims", [{"mse": 0.5}, {"mse": value}], settings=settings)
@@ -174,13 +175,13 @@ def test_other_content_is_refused_with_the_file_and_the_reason(
     ],
     ids=["empty", "truncated", "not UTF-8", "a list", "null", "a number", "deep"],
 )
-def test_damaged_file_is_refused_with_the_chapter_to_run(settings, damage):
+def test_damaged_file_is_refused_with_what_to_do(settings, damage):
     findings.record("05_claims", ROWS, settings=settings)
     file = file_of(settings)
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(FindingError, match="cannot be used") as caught:
+    with pytest.raises(FindingError, match=r"05_claims\.json cannot be used") as caught:
         findings.load("05_claims", settings=settings)
-    assert "Run notebooks/05_bottleneck.ipynb first" in str(caught.value)
+    assert "Run 'make book'" in str(caught.value)
 
 
 def test_a_folder_in_place_of_the_file_is_refused(settings):
@@ -189,18 +190,13 @@ def test_a_folder_in_place_of_the_file_is_refused(settings):
         findings.load("05_claims", settings=settings)
 
 
-@pytest.mark.parametrize(
-    ("name", "remedy"),
-    [
-        ("07_claims", "Run notebooks/07_sixteen.ipynb first, or 'make book'."),
-        ("99_lost", "Run the chapter that finds it first, or 'make book'."),
-    ],
-)
-def test_missing_finding_names_the_chapter_to_run(settings, name, remedy):
+def test_missing_finding_is_named_with_what_to_do(settings):
     with pytest.raises(FindingError) as caught:
-        findings.load(name, settings=settings)
-    assert str(caught.value).endswith(remedy)
-    assert f"{name}.json" in str(caught.value)
+        findings.load("07_claims", settings=settings)
+    assert str(caught.value) == (
+        f"there is no finding {file_of(settings, '07_claims')}. Run 'make book', which "
+        "computes it."
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,7 +213,7 @@ def test_finding_of_other_settings_is_refused(settings, change, made_with):
     with pytest.raises(FindingError, match="made with other settings") as caught:
         findings.load("05_claims", settings=replace(settings, **change))
     assert f"({made_with})" in str(caught.value)
-    assert "notebooks/05_bottleneck.ipynb" in str(caught.value)
+    assert "Run 'make book'" in str(caught.value)
     same = replace(settings, uses=("digits", "letters"))
     assert findings.load("05_claims", settings=same) == ROWS
 
@@ -225,7 +221,7 @@ def test_finding_of_other_settings_is_refused(settings, change, made_with):
 # --- writing ----------------------------------------------------------------------
 
 
-def test_a_finding_is_replaced_whole(settings):
+def test_a_later_finding_replaces_the_earlier(settings):
     findings.record("05_claims", ROWS * 100, settings=settings)
     findings.record("05_claims", ROWS[:1], settings=settings)
     assert findings.load("05_claims", settings=settings) == ROWS[:1]
@@ -235,34 +231,10 @@ def test_a_finding_is_replaced_whole(settings):
     assert file_of(settings).stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("step", ["json.dump", "os.replace"])
-@pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()])
-def test_failing_write_keeps_the_earlier_finding(settings, monkeypatch, step, error):
-    findings.record("05_claims", ROWS, settings=settings)
-
-    def fail(*arguments, **more):
-        if step == "json.dump":
-            arguments[1].write('{"half": ')
-        raise error
-
-    monkeypatch.setattr(f"caebook.runs.findings.{step}", fail)
-    expected = FindingError if isinstance(error, OSError) else KeyboardInterrupt
-    with pytest.raises(expected) as caught:
-        findings.record("05_claims", ROWS[:1], settings=settings)
-    if expected is FindingError:
-        assert "no space" in str(caught.value)
-        assert str(file_of(settings)) in str(caught.value)
-    monkeypatch.undo()
-    assert findings.load("05_claims", settings=settings) == ROWS
-    assert [path.name for path in file_of(settings).parent.iterdir()] == [
-        "05_claims.json"
-    ]
-
-
 def test_a_file_in_place_of_the_folder_is_reported(settings):
     settings.runs_dir.mkdir()
     (settings.runs_dir / "findings").write_text("in the way")
-    with pytest.raises(FindingError, match="cannot be written"):
+    with pytest.raises(WriteError, match=r"05_claims\.json: cannot be written"):
         findings.record("05_claims", ROWS, settings=settings)
     assert (settings.runs_dir / "findings").read_text() == "in the way"
 

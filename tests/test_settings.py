@@ -1,11 +1,11 @@
-"""How much the profiles train, and what a chapter starts from."""
+"""Profiles and the settings of a chapter."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from caebook import data
+from caebook import data, files
 from caebook import settings as profiles
 from caebook.training import Recipe
 
@@ -24,7 +24,7 @@ def test_defaults_when_a_chapter_is_run_by_hand():
     assert settings == profiles.configure(None, None, None, None, None)
     assert (settings.profile, settings.seed) == ("reader", 0)
     assert (settings.digits, settings.letters) == ("glyph-digits", "glyph-letters")
-    assert settings.runs_dir == profiles.root() / "build" / "reader" / "runs"
+    assert settings.runs_dir == files.root() / "build" / "reader" / "runs"
     assert settings.runs_dir.is_absolute()
 
 
@@ -55,12 +55,12 @@ def test_profile_from_the_environment(monkeypatch):
         ({"uses": ()}, "digits or letters"),
     ],
 )
-def test_what_is_wrong_is_named(arguments, complaint):
+def test_invalid_argument_is_named(arguments, complaint):
     with pytest.raises(ValueError, match=complaint):
         profiles.configure(**arguments)
 
 
-def test_unknown_data_set_is_for_data_to_refuse(monkeypatch):
+def test_unknown_data_set_is_refused(monkeypatch):
     def resolve(name):
         raise data.DataError(f"{name} is not known")
 
@@ -72,20 +72,17 @@ def test_unknown_data_set_is_for_data_to_refuse(monkeypatch):
 # --- recipes ----------------------------------------------------------------------
 
 
-def test_source_recipes_are_what_the_sources_say():
-    adam = Recipe(optimizer="adam", learning_rate=1e-3, schedule="constant", loss="bce")
-    for system in ("shallow", "deep"):
-        assert profiles.SOURCE_RECIPES[system] == replace(
-            adam, epochs=50, batch_size=128, train_images=60_000
-        )
-
-
-def test_recipes_of_the_other_sources():
-    recipes = profiles.SOURCE_RECIPES
-    assert recipes["dcnn"] == Recipe(loss="mse", epochs=30, batch_size=128)
-    assert recipes["transposed"] == Recipe(loss="mse", epochs=30, batch_size=20)
-    assert recipes["wide-kernel"] == Recipe(loss="mse", epochs=30, batch_size=128)
-    assert recipes["code16"] == Recipe(loss="bce", epochs=20, batch_size=32)
+def test_recipes_are_what_the_sources_say():
+    adam = Recipe(optimizer="adam", learning_rate=1e-3, train_images=60_000)
+    for system, loss, epochs, batch_size in (
+        ("shallow", "bce", 50, 128),
+        ("deep", "bce", 50, 128),
+        ("dcnn", "mse", 30, 128),
+        ("transposed", "mse", 30, 20),
+        ("code16", "bce", 20, 32),
+    ):
+        stated = replace(adam, loss=loss, epochs=epochs, batch_size=batch_size)
+        assert profiles.SOURCE_RECIPES[system] == stated
 
 
 @pytest.mark.parametrize("system", profiles.SOURCE_RECIPES)
@@ -162,7 +159,9 @@ def test_no_notice_on_real_data():
         ),
     ],
 )
-def test_notice_speaks_of_what_the_page_uses(uses, digits, letters, named, not_named):
+def test_notice_names_only_the_data_that_the_page_uses(
+    uses, digits, letters, named, not_named
+):
     settings = profiles.configure(digits=digits, letters=letters, uses=uses)
     markup = settings._repr_html_()
     assert named in markup and not_named not in markup
@@ -177,20 +176,20 @@ def test_names_are_escaped():
 
 
 def test_root_is_the_checkout():
-    assert (profiles.root() / "_config.yml").is_file()
+    assert (files.root() / "_config.yml").is_file()
 
 
 def test_root_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
-    assert profiles.root() == tmp_path
+    assert files.root() == tmp_path
     assert profiles.configure("full").runs_dir == tmp_path / "build" / "full" / "runs"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CAEBOOK_ROOT", "elsewhere")
-    assert profiles.root() == tmp_path / "elsewhere"
+    assert files.root() == tmp_path / "elsewhere"
 
 
 def test_root_outside_a_checkout_is_the_current_folder(tmp_path, monkeypatch):
-    installed = tmp_path / "lib" / "caebook" / "profiles.py"
-    monkeypatch.setattr(profiles, "__file__", str(installed))
+    installed = tmp_path / "lib" / "caebook" / "files.py"
+    monkeypatch.setattr(files, "__file__", str(installed))
     monkeypatch.chdir(tmp_path)
-    assert profiles.root() == tmp_path
+    assert files.root() == tmp_path

@@ -6,7 +6,6 @@ what it does to the numbers, as no two exporters write it alike.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -281,6 +280,6 @@ def test_recorded_network_is_the_table(system, data, framework, smoke_book, stam
     *counts, code = STATED[system]
     assert read_layers(run.folder / "encoder.onnx", (28, 28)) == encoder
     assert read_layers(run.folder / "decoder.onnx", code) == decoder
-    parameters = run.record["parameters"]
-    assert [parameters[part] for part in ("total", "encoder", "decoder")] == counts
-    assert run.record["code"] == {"shape": list(code), "count": math.prod(code)}
+    parameters = run.record.parameters
+    assert [parameters.total, parameters.encoder, parameters.decoder] == counts
+    assert run.record.code.shape == tuple(code)

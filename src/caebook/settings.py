@@ -1,4 +1,4 @@
-"""How much each recipe trains, and the settings that every chapter starts from."""
+"""Profiles: how long each network trains, and the settings of a chapter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from caebook.training.recipes import SOURCE_RECIPES, Recipe
 
 PROFILES = ("smoke", "reader", "full")
 
-# (epochs, training images) of the brief live training, chosen to fit the time budgets.
+# (epochs, training images) of the brief training, chosen to fit the time budgets.
 SHORT = {
     "smoke": {
         "classifier": (2, 1_000),
@@ -38,13 +38,13 @@ SHORT = {
 }
 SMOKE_TEST_IMAGES = 500
 
-# The data sets that the stand-ins stand in for.
+# The data sets that the drawn ones replace.
 REAL = {"digits": "MNIST", "letters": "EMNIST Letters"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a chapter is run with; see `configure`."""
+    """Profile, data sets, seed and folder of a chapter's run; see `configure`."""
 
     profile: str
     digits: str
@@ -90,7 +90,7 @@ class Settings:
         return replace(recipe, epochs=epochs, train_images=images)
 
     def checkpoint(self, name: str) -> Path | None:
-        """Where a long training of `name` saves its state; brief ones need no file."""
+        """The checkpoint of a long training; None for a brief one, which needs none."""
         if self.profile != "full":
             return None
         return self.runs_dir.parent / "checkpoints" / f"{name}.npz"
@@ -112,7 +112,7 @@ class Settings:
         return note + (
             '<div class="admonition warning stand-in-data">'
             '<p class="admonition-title">Stand-in data</p>'
-            f"<p>This page was computed without the real {real}. In its place stands "
+            f"<p>This page was computed without the real {real}, but with "
             f"{stand_ins}: {' and '.join(drawn)} drawn from Matplotlib’s fonts. "
             "Figures quoted from other projects were measured on other data and are "
             "not comparable.</p></div>"
@@ -128,7 +128,7 @@ def configure(
     *,
     uses: tuple[str, ...] = ("digits",),
 ) -> Settings:
-    """Settle what a chapter is run with; whatever is None gets its default.
+    """Settings of a chapter; a parameter that is None gets its default.
 
     Parameters
     ----------
@@ -136,15 +136,15 @@ def configure(
     digits, letters : data set names; default ``auto-digits`` and ``auto-letters``
     seed : seed of initial weights, batch order and splits; default 0
     runs_dir : where runs are written; default ``build/<profile>/runs``
-    uses : "digits", "letters" or both: what the page works with, so that its notice
-        speaks of a stand-in only where it matters
+    uses : "digits", "letters" or both: the data sets of the page, so that its notice
+        names only the stand-ins that it uses
 
     Raises
     ------
     ValueError
-        If the profile is not known or the seed is no whole number from 0 up.
+        If profile, seed or uses are invalid.
     caebook.data.DataError
-        If a data set is not known or cannot be had.
+        If a data set is unknown or not available.
     """
     profile = profile or os.environ.get("CAEBOOK_PROFILE") or "reader"
     if profile not in PROFILES:

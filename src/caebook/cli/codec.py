@@ -473,7 +473,7 @@ def _make_model(arguments: argparse.Namespace) -> int:
     from caebook import codec, data
 
     run = codec.read_run(arguments.folder)
-    dataset = data.load(arguments.dataset or run.record["dataset"])
+    dataset = data.load(arguments.dataset or run.record.dataset)
     try:
         images, *_ = dataset.training_split(arguments.images)
     except ValueError as error:

@@ -77,9 +77,9 @@ class Model:
 
     def __post_init__(self) -> None:
         check_tables(self.tables)
-        if self.run.record["kind"] != "autoencoder":
+        if self.run.record.kind != "autoencoder":
             raise ValueError(f"{self.run.name} is no autoencoder")
-        wanted = (self.run.record["code"]["count"], len(self.quantiser.levels))
+        wanted = (self.run.record.code.count, len(self.quantiser.levels))
         if self.tables.shape != wanted:
             raise ValueError(
                 f"{self.run.name} with {wanted[1]} levels needs tables of shape "
@@ -115,7 +115,7 @@ class Model:
             decoder = path.read_bytes()
         except OSError as error:
             raise CodecError(f"{path} cannot be read: {error}") from error
-        shape = self.run.record["code"]["shape"]
+        shape = list(self.run.record.code.shape)  # printed as in schema 1: [4, 4, 1]
         digest = hashlib.sha256(f"caebook codec {SCHEMA} {shape}".encode())
         digest.update(self.quantiser.levels.astype("<f4"))
         digest.update(self.tables.astype("<u2"))
@@ -146,7 +146,7 @@ class Model:
         """Indices, uint8 (N, n) → images, uint8 (N, 28, 28); batch by batch too."""
         check_symbols(symbols, self.numbers, len(self.quantiser.levels))
         images = np.empty((len(symbols), SIDE, SIDE), np.uint8)
-        shape = self.run.record["code"]["shape"]
+        shape = self.run.record.code.shape
         with _network_errors(self.run):
             for part in slices(len(symbols)):
                 code = self.quantiser.decode(symbols[part]).reshape(-1, *shape)
@@ -266,11 +266,11 @@ def fit(
         Not saved yet.
     """
     check_images(images)
-    if run.record["kind"] != "autoencoder":
+    if run.record.kind != "autoencoder":
         raise CodecError(f"{run.name} is a classifier: it makes no codes to store")
     if kind not in QUANTISERS:
         raise ValueError(f"quantiser {kind!r} is none of {list(QUANTISERS)}")
-    numbers = run.record["code"]["count"]
+    numbers = run.record.code.count
     counts = np.zeros((numbers, 1 << bits), np.int64)
     with _network_errors(run):
         enough = images[: max(1, SAMPLE // numbers)]
@@ -317,7 +317,7 @@ def _faster_decoder(run: Run, staging: Path) -> bytes:
 
     own = (run.folder / "decoder.onnx").read_bytes()
     codes = np.random.default_rng(0).random(
-        (64, *run.record["code"]["shape"]), dtype=np.float32
+        (64, *run.record.code.shape), dtype=np.float32
     )
     with _network_errors(run):
         wanted = run.decode(codes)

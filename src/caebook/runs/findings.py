@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from caebook.errors import FindingError
-from caebook.files import root
+from caebook.files import write_text
 from caebook.settings import Settings
 
 SCHEMA = 1
 FOLDER = "findings"
-ORIGIN = ("profile", "digits", "letters", "seed")  # settings that a finding is of
+ORIGIN = ("profile", "digits", "letters", "seed")  # settings that a finding depends on
 
 Row = dict[str, str | int | float | bool | None]
 
@@ -31,7 +29,7 @@ _NAME = re.compile(r"[0-9]{2}_[a-z0-9]+(?:-[a-z0-9]+)*")
 def record(
     name: str, rows: Iterable[Mapping[str, object]], *, settings: Settings
 ) -> None:
-    """Keep a table for later chapters, replacing an earlier one of that name.
+    """Save a table for later chapters, replacing an earlier one of that name.
 
     Parameters
     ----------
@@ -41,8 +39,9 @@ def record(
     Raises
     ------
     FindingError
-        If the name or a value is not like this, or the file cannot be written. An
-        earlier file stays as it was.
+        If the name or a value is invalid.
+    WriteError
+        If the file cannot be written. After either error an earlier file is unharmed.
     """
     if _NAME.fullmatch(name) is None:
         raise FindingError(f"{name!r} is not a finding's name, e.g. '05_claims'")
@@ -51,23 +50,8 @@ def record(
         for number, row in enumerate(rows)
     ]
     content = {"schema": SCHEMA, **_origin(settings), "rows": plain}
-    path = settings.runs_dir / FOLDER / f"{name}.json"
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            json.dump(content, file, indent=1, allow_nan=False, ensure_ascii=False)
-            file.write("\n")
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise FindingError(f"{path} cannot be written: {error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    write_text(_path(name, settings), f"{text}\n")
 
 
 def load(name: str, *, settings: Settings) -> list[Row]:
@@ -77,22 +61,28 @@ def load(name: str, *, settings: Settings) -> list[Row]:
     ------
     FindingError
         If it is missing, damaged, or was made with another profile, seed or data; the
-        message says which chapter to run.
+        message says what to do.
     """
-    path = settings.runs_dir / FOLDER / f"{name}.json"
-    remedy = f"Run {_chapter(name)} first, or 'make book'."
+    path = _path(name, settings)
+    remedy = "Run 'make book', which computes it."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise ValueError(f"it is not a finding of schema {SCHEMA}")
         made_with = {key: content[key] for key in _origin(settings)}
         rows = [dict(row) for row in content["rows"]]
+    except FileNotFoundError as error:
+        raise FindingError(f"there is no finding {path}. {remedy}") from error
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise FindingError(f"{path} cannot be used: {error}. {remedy}") from error
     if made_with != _origin(settings):
         made = ", ".join(map(str, made_with.values()))
         raise FindingError(f"{path} was made with other settings ({made}). {remedy}")
     return rows
+
+
+def _path(name: str, settings: Settings) -> Path:
+    return settings.runs_dir / FOLDER / f"{name}.json"
 
 
 def _origin(settings: Settings) -> dict[str, str | int]:
@@ -109,8 +99,3 @@ def _plain(value: object, where: str) -> object:
             f"{value!r}"
         )
     return value
-
-
-def _chapter(name: str) -> str:
-    found = sorted((root() / "notebooks").glob(f"{name[:2]}_*.ipynb"))
-    return f"notebooks/{found[0].name}" if found else "the chapter that finds it"

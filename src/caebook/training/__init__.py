@@ -1,4 +1,4 @@
-"""What training means in this book, whichever framework does it.
+"""Training and export, the same in both frameworks.
 
 `caebook.training.keras` and `caebook.training.torch` offer the same functions: ``fit``,
 ``predict``, ``count_parameters``, ``export`` and ``export_classifier``. The other

@@ -17,15 +17,16 @@ PROBE_IMAGES = 16
 
 @dataclass(frozen=True)
 class Exported:
-    """A trained network at the ONNX boundary, with what it must reproduce there.
+    """A trained network as ONNX files, with outputs that they must reproduce.
 
     Attributes
     ----------
     framework : "keras" or "torch"
     models : ONNX files by name: ``encoder`` and ``decoder``, or ``classifier``
-    probe : uint8 (n, 28, 28), images that were put through the framework's own model
+    probe : uint8 (n, 28, 28), images that the framework's own model processed
     outputs : the framework's own output of each model for the probe, float32
     parameters : ``total``, ``encoder``, ``decoder``
+    device : name of the GPU that held the network; None for the CPU
     """
 
     framework: str
@@ -33,3 +34,4 @@ class Exported:
     probe: np.ndarray
     outputs: dict[str, np.ndarray]
     parameters: dict[str, int | None]
+    device: str | None = None

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from caebook.errors import CheckpointError
+from caebook.files import replacing_file
 from caebook.training.history import History
 
 
 class Checkpoint:
     """The state of a training after its last finished epoch, in one ``.npz`` file.
 
-    The checkpoint is of one training, known by everything that decides its outcome:
-    framework and version, recipe, architecture, initial weights, data, seed. A file
-    with another identity belongs to another training and is ignored.
+    Parameters
+    ----------
+    path : Path or None
+        The file; None saves nothing.
+    *identity : object
+        Everything that decides the training's outcome: framework and version, recipe,
+        architecture, initial weights, data, seed. A file with another identity belongs
+        to another training and is ignored.
+
+    Notes
+    -----
     Arrays are stored without pickle; writes are atomic.
     """
 
@@ -40,27 +47,15 @@ class Checkpoint:
 
         Raises
         ------
-        CheckpointError
-            If it cannot be written; the previous checkpoint stays as it was.
+        WriteError
+            If it cannot be written; the previous checkpoint is unharmed, and the next
+            training resumes from it.
         """
         if self.path is None:
             return
         about = {"fingerprint": self.fingerprint, "history": asdict(history)}
-        temporary = self.path.with_name(f"{self.path.name}.part")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                np.savez(file, about=np.array(json.dumps(about)), **state)
-            os.replace(temporary, self.path)
-        except OSError as error:
-            raise CheckpointError(
-                f"{self.path} cannot be written ({error}); free some space or choose "
-                "another folder: an earlier checkpoint is unharmed, and running again "
-                "resumes from it"
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with replacing_file(self.path) as file:
+            np.savez(file, about=np.array(json.dumps(about)), **state)
 
     def load(self) -> tuple[History, dict[str, np.ndarray]] | None:
         """Read the last finished epoch, or None if this training has none.
@@ -79,13 +74,13 @@ class Checkpoint:
             fingerprint, history = about["fingerprint"], History(**about["history"])
             epochs = {len(values) for values in asdict(history).values()}
             if len(epochs) != 1:
-                raise ValueError("its history is not complete")
+                raise ValueError("its history is incomplete")
         except Exception as error:  # a damaged archive can raise almost anything
             raise CheckpointError(
                 f"{self.path} is damaged ({error}); delete it to train from the start"
             ) from error
         if fingerprint != self.fingerprint:
-            print(f"{self.path.name} is of another training: starting from scratch")
+            print(f"{self.path.name} is of another training: training from the start")
             return None
         print(f"resuming after epoch {len(history.loss)} from {self.path.name}")
         return history, state

@@ -18,10 +18,10 @@ def check_training(
     validation: np.ndarray,
     validation_labels: np.ndarray | None,
 ) -> None:
-    """Raise TypeError or ValueError unless `fit` can train with these by `recipe`."""
+    """Raise TypeError or ValueError unless `fit` can train on these by `recipe`."""
     pairs = (("images", images, labels), ("validation", validation, validation_labels))
-    for what, pictures, classes in pairs:
-        check_images(pictures, what)
+    for what, stack, classes in pairs:
+        check_images(stack, what)
         if (classes is not None) != (recipe.loss == "crossentropy"):
             raise ValueError(
                 f"{what} come {'without' if classes is None else 'with'} labels, but "
@@ -29,13 +29,13 @@ def check_training(
                 "images and validation, and the other losses take none"
             )
         if classes is not None and (
-            np.shape(classes) != (len(pictures),)
+            np.shape(classes) != (len(stack),)
             or np.asarray(classes).dtype.kind not in "iu"
             or np.min(classes) < 0
         ):
             raise ValueError(
                 f"the labels of {what} must be class indices from 0 up, one for each "
-                f"of the {len(pictures)} images"
+                f"of the {len(stack)} images"
             )
     if len(images) != recipe.train_images:
         raise ValueError(
@@ -63,7 +63,7 @@ def check_shape(
 
 
 def check_classes(classes: int, *labels: np.ndarray) -> None:
-    """Raise ValueError if a label is no index into `classes` outputs."""
+    """Raise ValueError if a label is beyond the `classes` outputs."""
     if (highest := max(int(np.max(part)) for part in labels)) >= classes:
         raise ValueError(
             f"the network has {classes} outputs, but there are labels up to {highest}"
@@ -72,7 +72,7 @@ def check_classes(classes: int, *labels: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def explain(what: str) -> Iterator[None]:
-    """Turn whatever a framework raises on a wrong network into one clear ValueError."""
+    """Turn any error that a framework raises about a network into a ValueError."""
     try:
         yield
     except Exception as error:

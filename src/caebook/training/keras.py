@@ -79,15 +79,17 @@ def fit(
     Returns
     -------
     History
-        Losses per epoch, as means over images; the training loss is taken along the
-        way, the validation loss at the end of the epoch, and the time excludes it.
+        Losses per epoch, as means over images: the training loss during the epoch, the
+        validation loss at its end. The seconds exclude validation.
 
     Raises
     ------
     TypeError, ValueError
-        If images, labels, recipe and network do not go together; nothing is trained.
+        If images, labels, recipe and network do not match; nothing is trained.
     CheckpointError
-        If the checkpoint is damaged or cannot be written.
+        If the checkpoint is damaged.
+    WriteError
+        If the checkpoint cannot be written.
 
     Notes
     -----
@@ -191,7 +193,7 @@ def _restore(saved: Checkpoint, model: keras.Model) -> History:
 
 
 def export(encoder: keras.Model, decoder: keras.Model, images: np.ndarray) -> Exported:
-    """Bring an autoencoder to the ONNX boundary, channels last.
+    """Export an autoencoder to the ONNX boundary, channels last.
 
     Parameters
     ----------
@@ -202,7 +204,7 @@ def export(encoder: keras.Model, decoder: keras.Model, images: np.ndarray) -> Ex
     Raises
     ------
     ValueError
-        If encoder and decoder do not fit together, or not to the images.
+        If encoder, decoder and images do not fit together.
     """
     check_images(images)
     probe = images[:PROBE_IMAGES]
@@ -230,7 +232,7 @@ def export(encoder: keras.Model, decoder: keras.Model, images: np.ndarray) -> Ex
 
 
 def export_classifier(model: keras.Model, images: np.ndarray) -> Exported:
-    """Bring a classifier that ends in logits (N, classes) to the ONNX boundary.
+    """Export a classifier that ends in logits (N, classes) to the ONNX boundary.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Makes ONNX files from both frameworks look alike."""
+"""ONNX files: one convention for both frameworks, broken weights, faster decoders."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from caebook.training.boundary import BOUNDARY
 
 
 def tidy(model: bytes, name: str) -> bytes:
-    """Give an exported model the book's names and drop what the exporter left in it.
+    """Give an exported model the book's names and remove the exporter's metadata.
 
-    Input, output and batch dimension get the names of `BOUNDARY` and ``N``; doc strings
-    and metadata (which hold file paths and line numbers of the exporting machine) go.
+    Input, output and batch dimension get the names of `BOUNDARY` and ``N``. Doc strings
+    and metadata are removed: they hold paths and line numbers of the exporting machine.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def tidy(model: bytes, name: str) -> bytes:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ValueError(f"the {name} is not valid ONNX: {error}") from error
+        raise ValueError(f"the {name} is invalid ONNX: {error}") from error
     return proto.SerializeToString(deterministic=True)
 
 
@@ -68,25 +68,25 @@ def broken_weights(model: bytes) -> list[str]:
 
 
 def split_narrow_convolutions(model: bytes, early: bool = True) -> bytes:
-    """Make convolutions with one output channel fast; the network stays the same.
+    """Speed up convolutions with one output channel; the network stays the same.
 
-    ONNX Runtime works on channels in groups of 8 or 16, so a layer that makes a single
-    one, as a decoder's last does, wastes nearly all of its work. Such a k × k layer
-    becomes two: a 1 × 1 convolution with a channel for each of the kernel's k² places,
-    and one that puts these where they belong and adds them up. Only the order of the
-    sums changes.
+    ONNX Runtime computes channels in groups of 8 or 16, so a layer with a single output
+    channel, as a decoder's last is, wastes most of its work. Such a k × k layer becomes
+    two: a 1 × 1 convolution with a channel for each of the kernel's k² positions, and
+    one that shifts these channels into place and adds them. Only the order of the sums
+    changes.
 
     Parameters
     ----------
     model : an ONNX file
-    early : also move the 1 × 1 convolution to before an upsampling, which then has
-        fewer channels to repeat. That is right if what lies between repeats and
-        rearranges pixels but keeps channels apart, so compare the outputs.
+    early : also move the 1 × 1 convolution before an upsampling, which then repeats
+        fewer channels. This is correct if the nodes between only repeat and rearrange
+        pixels within channels, so compare the outputs.
 
     Raises
     ------
     ValueError
-        If the result is not valid, which `early` alone can cause.
+        If the result is invalid; only `early` can cause that.
     """
     proto = onnx.load_from_string(model)
     graph = proto.graph
@@ -122,18 +122,18 @@ def split_narrow_convolutions(model: bytes, early: bool = True) -> bytes:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ValueError(f"the model is not valid ONNX: {error}") from error
+        raise ValueError(f"the model is invalid ONNX: {error}") from error
     return proto.SerializeToString(deterministic=True)
 
 
-# What upsampling consists of in the exporters' hands: none of it computes.
+# The nodes that exporters make of an upsampling: they move pixels, without arithmetic.
 _MOVES = {
     "Identity", "Reshape", "Resize", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
 
 
 def _before_moves(nodes: list[onnx.NodeProto], tensor: str) -> str:
-    """The tensor that `tensor` is made of by moving and repeating alone."""
+    """The tensor from which `tensor` is made by moving and repeating pixels only."""
     makers = {output: node for node in nodes for output in node.output}
     while tensor in makers and makers[tensor].op_type in _MOVES:
         tensor = makers[tensor].input[0]

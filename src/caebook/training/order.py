@@ -10,8 +10,8 @@ import numpy as np
 def batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
     """Indices of one epoch's batches: the same order in both frameworks.
 
-    The order depends on `seed` and `epoch` only, so a resumed training sees what an
-    uninterrupted one would have seen. The last batch may be smaller.
+    The order depends on `seed` and `epoch` only, so a resumed training gets the same
+    batches as an uninterrupted one. The last batch may be smaller.
     """
     order = np.random.default_rng([seed, epoch]).permutation(count)
     for start in range(0, count, batch_size):
@@ -19,5 +19,5 @@ def batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.n
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """The frameworks' own seed for an epoch's dropout: 32 bits, any seed from 0 up."""
+    """Seed of the frameworks' generators in an epoch: 32 bits, for any seed from 0."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

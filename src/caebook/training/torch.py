@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import time
@@ -22,8 +23,8 @@ from caebook.training.onnx import tidy
 from caebook.training.order import batches, epoch_seed
 from caebook.training.recipes import Recipe
 
-# Once most pixels are copied well, gradients sink below the smallest normal float, on
-# which a CPU calculates several times slower. TensorFlow takes them for zero by itself.
+# Once most pixels are reconstructed well, gradients fall below the smallest normal
+# float, where a CPU is several times slower. TensorFlow rounds them to zero by itself.
 torch.set_flush_denormal(True)
 
 LOSSES = {
@@ -55,8 +56,16 @@ def predict(model: nn.Module, images: np.ndarray, batch_size: int = 100) -> np.n
 
 
 def _device(model: nn.Module) -> torch.device:
-    """Where the model's weights are; a network without weights works on the CPU."""
+    """The device of the model's weights; the CPU for a network without weights."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _on_cpu(*models: nn.Module) -> tuple[str | None, *tuple[nn.Module, ...]]:
+    """Name of the GPU, or None; and the models, copied to the CPU if they are on it."""
+    if (device := _device(models[0])).type != "cuda":
+        return None, *models
+    name = torch.cuda.get_device_name(device)
+    return name, *(copy.deepcopy(model).cpu() for model in models)
 
 
 def fit(
@@ -86,15 +95,17 @@ def fit(
     Returns
     -------
     History
-        Losses per epoch, as means over images; the training loss is taken along the
-        way, the validation loss at the end of the epoch, and the time excludes it.
+        Losses per epoch, as means over images: the training loss during the epoch, the
+        validation loss at its end. The seconds exclude validation.
 
     Raises
     ------
     TypeError, ValueError
-        If images, labels, recipe and network do not go together; nothing is trained.
+        If images, labels, recipe and network do not match; nothing is trained.
     CheckpointError
-        If the checkpoint is damaged or cannot be written.
+        If the checkpoint is damaged.
+    WriteError
+        If the checkpoint cannot be written.
 
     Notes
     -----
@@ -111,8 +122,8 @@ def fit(
         else:
             classes = check_shape(output, (1, None), "a classifier's output")[1]
             check_classes(classes, labels, validation_labels)
-    # The channels of a pixel side by side in memory, as TensorFlow has them: the same
-    # network, through which a CPU works faster.
+    # As in TensorFlow, the channels of a pixel lie side by side in memory: the network
+    # is the same, but a CPU runs it faster.
     model.to(memory_format=torch.channels_last)
     loss_function = LOSSES[recipe.loss]
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
@@ -124,8 +135,8 @@ def fit(
     )
     history = _restore(saved, model, optimizer)
 
-    def loss_of(pictures: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
-        batch = to_tensor(pictures).to(device)
+    def loss_of(pixels: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
+        batch = to_tensor(pixels).to(device)
         if classes is None:
             return loss_function(model(batch), batch)
         return loss_function(model(batch), torch.from_numpy(classes).long().to(device))
@@ -218,7 +229,7 @@ class _Classifier(nn.Module):
 
 
 def export(encoder: nn.Module, decoder: nn.Module, images: np.ndarray) -> Exported:
-    """Bring an autoencoder to the ONNX boundary, channels last.
+    """Export an autoencoder to the ONNX boundary, channels last.
 
     Parameters
     ----------
@@ -229,9 +240,10 @@ def export(encoder: nn.Module, decoder: nn.Module, images: np.ndarray) -> Export
     Raises
     ------
     ValueError
-        If encoder and decoder do not fit together, or not to the images.
+        If encoder, decoder and images do not fit together.
     """
     check_images(images)
+    gpu, encoder, decoder = _on_cpu(encoder, decoder)
     probe = images[:PROBE_IMAGES]
     pixels, count = torch.from_numpy(to_float(probe)), len(probe)
     encode, decode = _Encoder(encoder).eval(), _Decoder(decoder).eval()
@@ -253,11 +265,12 @@ def export(encoder: nn.Module, decoder: nn.Module, images: np.ndarray) -> Export
         probe,
         {"encoder": code.numpy(), "decoder": decoded.numpy()},
         {"total": sum(parts.values()), **parts},
+        gpu,
     )
 
 
 def export_classifier(model: nn.Module, images: np.ndarray) -> Exported:
-    """Bring a classifier that ends in logits (N, classes) to the ONNX boundary.
+    """Export a classifier that ends in logits (N, classes) to the ONNX boundary.
 
     Raises
     ------
@@ -265,6 +278,7 @@ def export_classifier(model: nn.Module, images: np.ndarray) -> Exported:
         If `model` does not turn each image into one row of logits.
     """
     check_images(images)
+    gpu, model = _on_cpu(model)
     probe = images[:PROBE_IMAGES]
     pixels = torch.from_numpy(to_float(probe))
     classify = _Classifier(model).eval()
@@ -277,17 +291,18 @@ def export_classifier(model: nn.Module, images: np.ndarray) -> Exported:
         probe,
         {"classifier": probabilities},
         {"total": count_parameters(model), "encoder": None, "decoder": None},
+        gpu,
     )
 
 
 def _to_onnx(module: nn.Module, example: torch.Tensor, name: str) -> bytes:
-    # The exporter narrates its steps; nothing in that is about our networks.
+    # The exporter logs its own steps, which say nothing about our networks.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
-            # PyTorch takes a batch of one for a constant, so it gets two to look at.
+            # With a batch of one PyTorch makes the batch size constant, so we give two.
             (example[:1].repeat(2, *[1] * (example.ndim - 1)),),
             input_names=[BOUNDARY[name][0]],
             output_names=[BOUNDARY[name][1]],
