@@ -1,8 +1,8 @@
-"""How fast the batched metrics are beside a library's loop over the images.
+"""How fast the batched metrics are, compared with a library's loop over the images.
 
-Run from anywhere, in the book's environment: ``python benchmarks/metrics.py``. Both
-sides work on the same 10,000 pairs in one thread; times are processor time, which
-other work on the machine disturbs least.
+Run it in the book's environment: ``python benchmarks/metrics.py``. Both sides measure
+the same 10,000 pairs in one thread. Times are processor time, which other work on the
+machine affects least.
 """
 
 import os
@@ -23,7 +23,7 @@ from caebook.images import to_uint8
 
 COUNT = 10_000
 REPEATS = 5
-WANTED = 10  # times as fast as sewar's loop: the project's aim for its UQI
+TARGET = 10  # the UQI should be this many times as fast as sewar's loop
 
 
 def stroke_images(seed: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def stroke_images(seed: int) -> np.ndarray:
 
 
 def seconds(work: Callable[[], np.ndarray], repeats: int) -> tuple[float, np.ndarray]:
-    """Return the least processor time of `repeats` tries, and what the work gave."""
+    """Return the least processor time of `repeats` runs, and the result."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
@@ -69,8 +69,8 @@ def main() -> None:
     ratio = theirs / ours
     print(f"uqi   batched {ours:.3f} s, sewar's loop {theirs:.3f} s: {ratio:.1f} times")
     print(f"      means {values.mean():.4f} and {sewar_values.mean():.4f}: sewar's is")
-    print("      another index, see caebook.metrics.uqi_sewar")
-    print(f"      {WANTED} times wanted: {'met' if ratio >= WANTED else 'NOT MET'}")
+    print("      another index, see caebook.evaluation.metrics.uqi_sewar")
+    print(f"      target: {TARGET} times: {'met' if ratio >= TARGET else 'NOT MET'}")
 
     ours, values = seconds(lambda: metrics.ssim(reference, test), REPEATS)
     theirs, skimage_values = seconds(lambda: loop(skimage_ssim), 1)

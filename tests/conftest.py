@@ -9,6 +9,17 @@ import pytest
 
 from caebook.files import root
 
+# One thread for each library: with more, their pools spend most of the processor's time
+# waiting for each other. Set before NumPy, PyTorch or TensorFlow is imported.
+for variable in (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+):
+    os.environ.setdefault(variable, "1")
+
 
 @pytest.fixture(scope="session")
 def smoke_book() -> Path:

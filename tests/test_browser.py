@@ -1,7 +1,11 @@
 """The finished site in a real browser, served and opened as files, without a network.
 
-``CAEBOOK_SITE`` names the folder of another site than that of the smoke book. Without a
-Chromium the tests that need one skip and say so; where ``CI`` is set they fail instead.
+What depends on how pages are loaded (scripts, images, formulas, storage, search, files
+to save) is tested both from a server and from files; what only depends on the pages,
+from files alone.
+
+``CAEBOOK_SITE`` names the folder of a site other than the smoke book's. Without an
+installed Chromium these tests are skipped; if ``CI`` is set they fail instead.
 """
 
 import csv
@@ -14,12 +18,16 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+
+from caebook.files import root
+from caebook.page import table
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -39,7 +47,7 @@ def unavailable(reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def site(request: pytest.FixtureRequest) -> Path:
-    """Folder of the finished site; building the smoke book only where none is named."""
+    """Folder of the finished site: the one named, or else the smoke book's."""
     if name := os.environ.get("CAEBOOK_SITE"):
         folder = Path(name).resolve()
     else:
@@ -77,8 +85,8 @@ def executable() -> str:
     )
     if not found:
         unavailable(
-            "no Chromium or Chrome is installed (set CHROMIUM to one in an unusual "
-            "place): the browser tests did not run"
+            "no Chromium or Chrome was found, so the browser tests did not run: "
+            "install one, or set CHROMIUM to its path"
         )
     return found
 
@@ -110,7 +118,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session", params=["http", "file"])
 def address(request: pytest.FixtureRequest, site: Path) -> Iterator[str]:
-    """Where the site starts: on a local server, and as files; ends in a slash."""
+    """Address of the site on a local server, and as files; ends in a slash."""
     if request.param == "file":
         yield f"{site.as_uri()}/"
         return
@@ -123,9 +131,25 @@ def address(request: pytest.FixtureRequest, site: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture(scope="session")
+def folder(site: Path) -> str:
+    """Address of the site as files; ends in a slash."""
+    return f"{site.as_uri()}/"
+
+
+@contextmanager
+def opened(browser, viewport: dict = DESKTOP, **options):
+    """A new page with storage of its own, closed in the end."""
+    context = browser.new_context(viewport=viewport, **options)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
 @dataclass
 class Watch:
-    """What went wrong, or went elsewhere, while pages were open."""
+    """Errors of the pages that are open, and their requests to other places."""
 
     address: str
     errors: list[str] = field(default_factory=list)
@@ -160,7 +184,7 @@ class Watch:
             self.errors.append(f"{response.status}: {response.url}")
 
 
-# Awaits the formulas and all pictures, hidden ones included.
+# Waits for the formulas and all images, hidden ones included.
 SETTLE = """async () => {
   await window.MathJax?.startup?.promise;
   await Promise.all([...document.images].map((image) => {
@@ -192,7 +216,7 @@ LOOK = r"""() => {
 
 @pytest.fixture(scope="session")
 def visit(browser, address: str, pages: list[str]) -> tuple[dict[str, dict], Watch]:
-    """Open every page once; what each holds, and what went wrong on the way."""
+    """Open every page once: the content of each, and the errors on the way."""
     context = browser.new_context(viewport=DESKTOP)
     watch = Watch(address).of(context)
     page = context.new_page()
@@ -221,7 +245,7 @@ def test_no_request_leaves_the_site(visit):
     assert visit[1].elsewhere == []
 
 
-def test_every_image_loads_and_says_what_it_shows(visit):
+def test_every_image_loads_and_has_an_alternative_text(visit):
     seen, _ = visit
     images = [(name, image) for name, page in seen.items() for image in page["images"]]
     assert any(image["inArticle"] for _, image in images), "no figure on any page"
@@ -232,7 +256,7 @@ def test_every_image_loads_and_says_what_it_shows(visit):
         if image["alt"] is None
         or (image["inArticle"] and len(image["alt"].split()) < 3)
     ]
-    assert silent == [], "figures without a real alternative text"
+    assert silent == [], "figures whose alternative text has under three words"
 
 
 def test_formulas_are_drawn_without_a_network(visit):
@@ -286,24 +310,22 @@ def test_tabs_come_in_pairs(soups):
 
 def test_a_choice_of_framework_holds_on_every_page(browser, address, soups):
     first, *others = pages_with_tabs(soups)
-    context = browser.new_context(viewport=DESKTOP)
-    page = context.new_page()
-    page.goto(address + first)
-    sets = page.evaluate(CHOSEN)
-    assert set(sets) == {"Keras"}
-    choose(page, "PyTorch")
-    assert page.evaluate(CHOSEN) == ["PyTorch"] * len(sets)
-    shown = page.locator("article .sd-tab-set").first.locator("> .sd-tab-content")
-    assert [shown.nth(index).is_visible() for index in range(2)] == [False, True]
-    page.reload()
-    assert set(page.evaluate(CHOSEN)) == {"PyTorch"}
-    for name in others:
-        page.goto(address + name)
-        assert set(page.evaluate(CHOSEN)) == {"PyTorch"}, name
-    choose(page, "Keras")
-    page.goto(address + first)
-    assert set(page.evaluate(CHOSEN)) == {"Keras"}
-    context.close()
+    with opened(browser) as page:
+        page.goto(address + first)
+        sets = page.evaluate(CHOSEN)
+        assert set(sets) == {"Keras"}
+        choose(page, "PyTorch")
+        assert page.evaluate(CHOSEN) == ["PyTorch"] * len(sets)
+        shown = page.locator("article .sd-tab-set").first.locator("> .sd-tab-content")
+        assert [shown.nth(index).is_visible() for index in range(2)] == [False, True]
+        page.reload()
+        assert set(page.evaluate(CHOSEN)) == {"PyTorch"}
+        for name in others:
+            page.goto(address + name)
+            assert set(page.evaluate(CHOSEN)) == {"PyTorch"}, name
+        choose(page, "Keras")
+        page.goto(address + first)
+        assert set(page.evaluate(CHOSEN)) == {"Keras"}
 
 
 def test_a_choice_of_framework_survives_the_browser(
@@ -330,46 +352,34 @@ def test_a_choice_of_framework_survives_the_browser(
     context.close()
 
 
-def test_tabs_work_from_the_keyboard(browser, address, soups):
-    context = browser.new_context(viewport=DESKTOP)
-    page = context.new_page()
-    page.goto(address + pages_with_tabs(soups)[0])
-    page.locator("article .sd-tab-set > input").first.focus()
-    page.keyboard.press("ArrowRight")
-    assert set(page.evaluate(CHOSEN)) == {"PyTorch"}
-    context.close()
+def test_tabs_work_from_the_keyboard(browser, folder, soups):
+    with opened(browser) as page:
+        page.goto(folder + pages_with_tabs(soups)[0])
+        page.locator("article .sd-tab-set > input").first.focus()
+        page.keyboard.press("ArrowRight")
+        assert set(page.evaluate(CHOSEN)) == {"PyTorch"}
 
 
-# ---- the rest of the furniture ------------------------------------------------------
+# ---- dark mode, search, solutions ---------------------------------------------------
+
+STYLES = """() => [...document.querySelectorAll("article img")].map((image) => {
+  const style = getComputedStyle(image);
+  let filters = style.filter;
+  for (let e = image.parentElement; e; e = e.parentElement)
+    filters += " " + getComputedStyle(e).filter;
+  return [filters, style.opacity, style.mixBlendMode, style.backgroundColor];
+})"""
 
 
-def test_figures_keep_their_grey_values_in_dark_mode(browser, address, soups):
-    context = browser.new_context(viewport=DESKTOP, color_scheme="dark")
-    page = context.new_page()
-    checked = 0
-    for name, soup in soups.items():
-        if not soup.select("article img"):
-            continue
-        page.goto(address + name)
-        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-        styles = page.evaluate(
-            """() => [...document.querySelectorAll("article img")].map((image) => {
-              const style = getComputedStyle(image);
-              let filters = style.filter;
-              for (let e = image.parentElement; e; e = e.parentElement)
-                filters += " " + getComputedStyle(e).filter;
-              return [
-                filters, style.opacity, style.mixBlendMode, style.backgroundColor
-              ];
-            })"""
-        )
-        for filters, opacity, blend, background in styles:
-            assert set(filters.split()) == {"none"}, name
-            assert (opacity, blend) == ("1", "normal"), name
-            assert background == "rgb(255, 255, 255)", name
-            checked += 1
-    assert checked
-    context.close()
+def test_figures_keep_their_grey_values_in_dark_mode(browser, folder, soups):
+    with opened(browser, color_scheme="dark") as page:
+        for name in pages_with(soups, "article img"):
+            page.goto(folder + name)
+            assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+            for filters, opacity, blend, background in page.evaluate(STYLES):
+                assert set(filters.split()) == {"none"}, name
+                assert (opacity, blend) == ("1", "normal"), name
+                assert background == "rgb(255, 255, 255)", name
 
 
 def test_search_finds_pages(browser, address):
@@ -394,49 +404,41 @@ def test_search_finds_pages(browser, address):
     context.close()
 
 
-def test_solutions_open(browser, address, soups):
+def test_solutions_open(browser, folder, soups):
     named = [
         name
         for name, soup in soups.items()
         if any("Solution" in e.text for e in soup.select("article details summary"))
     ]
     assert named, "no page has a worked solution"
-    context = browser.new_context(viewport=DESKTOP)
-    page = context.new_page()
-    for name in named:
-        page.goto(address + name)
-        fold = (
-            page.locator("article details", has_text="Solution")
-            .locator("visible=true")
-            .first
-        )
-        body = fold.locator("> :not(summary)").first
-        assert not body.is_visible(), name
-        fold.locator("summary").first.click()
-        assert body.is_visible(), name
-    context.close()
+    with opened(browser) as page:
+        for name in named:
+            page.goto(folder + name)
+            details = page.locator("article details", has_text="Solution")
+            solution = details.locator("visible=true").first
+            body = solution.locator("> :not(summary)").first
+            assert not body.is_visible(), name
+            solution.locator("summary").first.click()
+            assert body.is_visible(), name
 
 
 # ---- tables that can be sorted, files to save ---------------------------------------
 
 SORTABLE = ".cell_output table.sortable"
 
-# The texts of a column, from the top; and the direction that its head announces.
+# The texts of a column, from the top, and the order that its header announces.
 COLUMN = """(table, name) => {
-  const heads = [...table.tHead.rows[0].cells];
-  const index = heads.findIndex((head) => head.textContent.trim() === name);
+  const headers = [...table.tHead.rows[0].cells];
+  const index = headers.findIndex((header) => header.textContent.trim() === name);
   return [
     [...table.tBodies[0].rows].map((row) => row.cells[index].textContent),
-    heads[index].getAttribute("aria-sort"),
+    headers[index].getAttribute("aria-sort"),
   ];
 }"""
 
 
 def page_with(browser, rows: list[dict]):
-    """A page of its own that holds a sortable table, the site's style and script."""
-    from caebook.page import table
-    from caebook.settings import root
-
+    """Open a page with a sortable and a plain table, the site's style and script."""
     static = root() / "book" / "_static"
     page = browser.new_page(viewport=PHONE)
     page.goto("about:blank")
@@ -451,7 +453,7 @@ def page_with(browser, rows: list[dict]):
 
 
 def sort_by(page, name: str, times: int = 1):
-    """Choose a head, and say what its column then holds and announces."""
+    """Click a header; return its column's texts and the order that it announces."""
     found = page.locator("table.sortable")
     for _ in range(times):
         found.get_by_role("button", name=name, exact=True).click()
@@ -474,7 +476,7 @@ def test_numbers_sort_by_their_full_value(browser):
     page.close()
 
 
-def test_one_column_at_a_time_and_equal_rows_keep_their_order(browser):
+def test_sorting_is_by_one_column_and_keeps_the_order_of_equal_rows(browser):
     rows = [
         {"run": "a", "framework": "PyTorch", "n": 2},
         {"run": "b", "framework": "Keras", "n": 1},
@@ -497,7 +499,7 @@ def test_one_column_at_a_time_and_equal_rows_keep_their_order(browser):
     page.close()
 
 
-def test_texts_infinities_and_mixtures_have_their_places(browser):
+def test_order_of_texts_infinities_and_mixed_columns(browser):
     values = ["level 10", float("inf"), None, "Level 2", -float("inf"), "", 5, "äh"]
     page = page_with(browser, [{"run": f"r{n}", "x": v} for n, v in enumerate(values)])
     rising = ["-inf", "5", "inf", "", "äh", "Level 2", "level 10", "–"]
@@ -506,7 +508,7 @@ def test_texts_infinities_and_mixtures_have_their_places(browser):
     page.close()
 
 
-def test_tables_sort_from_the_keyboard_and_tell_what_they_do(browser):
+def test_tables_sort_from_the_keyboard_and_announce_the_order(browser):
     page = page_with(browser, [{"run": "b", "n": 1}, {"run": "a", "n": 2}])
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
@@ -522,7 +524,7 @@ def test_tables_sort_from_the_keyboard_and_tell_what_they_do(browser):
     page.close()
 
 
-def test_script_leaves_other_tables_and_empty_ones_alone(browser):
+def test_plain_and_empty_tables_get_no_buttons(browser):
     page = page_with(browser, [])
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -541,70 +543,74 @@ def pages_with(soups: dict[str, BeautifulSoup], selector: str) -> list[str]:
     return found
 
 
-def test_every_column_of_the_book_can_be_sorted(browser, address, soups):
-    page = browser.new_page(viewport=DESKTOP)
-    for name in pages_with(soups, SORTABLE):
-        page.goto(address + name)
-        for number, soup in enumerate(soups[name].select(SORTABLE)):
-            shown = page.locator(SORTABLE).nth(number)
-            for index, head in enumerate(soup.select("thead th")):
-                cells = [row.find_all(["th", "td"])[index] for row in soup("tr")[1:]]
-                full = [cell.get("data-value") for cell in cells]
-                shown.locator("thead button").nth(index).click()
-                after = shown.evaluate(COLUMN, head.text)[0]
-                assert sorted(after) == sorted(cell.text for cell in cells)
-                numbers = sorted(float(value) for value in full if value)
-                where = f"{name}: {head.text}"
-                if None not in full:  # numbers, and perhaps cells without one
-                    now = shown.locator(f"tbody tr > :nth-child({index + 1})")
-                    values = now.evaluate_all("all => all.map((e) => e.dataset.value)")
-                    known = [float(value) for value in values if value]
-                    assert known == numbers, where
-                    assert "" not in values[: len(known)], where
-    page.close()
+def test_every_column_of_the_book_can_be_sorted(browser, folder, soups):
+    with opened(browser) as page:
+        for name in pages_with(soups, SORTABLE):
+            page.goto(folder + name)
+            for number, soup in enumerate(soups[name].select(SORTABLE)):
+                shown = page.locator(SORTABLE).nth(number)
+                for index, header in enumerate(soup.select("thead th")):
+                    sort_and_check(shown, soup, index, f"{name}: {header.text}")
 
 
-def test_a_wide_table_can_be_read_on_a_phone(browser, address, soups):
-    page = browser.new_page(viewport=PHONE)
-    for name in pages_with(soups, SORTABLE):
-        page.goto(address + name)
-        for number in range(len(soups[name].select(SORTABLE))):
-            shown = page.locator(SORTABLE).nth(number)
-            frame = shown.locator("..").bounding_box()
-            assert frame["width"] <= PHONE["width"]
-            # what the keyboard reaches is in sight, and so are the rows' own heads
-            buttons = shown.locator("thead button")
-            buttons.first.focus()
-            steps = buttons.count() - 1
-            for key in ["Tab"] * steps + ["Shift+Tab"] * (steps - 1):
-                page.keyboard.press(key)
-                first = shown.locator("tbody th").first.bounding_box()
-                assert abs(first["x"] - frame["x"]) <= 1, name
-                assert first["width"] < 0.55 * frame["width"], name
-                box = shown.locator("button:focus").bounding_box()
-                assert box["x"] >= first["x"] + first["width"] - 1, name
-                assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1, name
+def sort_and_check(shown, soup: BeautifulSoup, index: int, where: str) -> None:
+    """Sort a table by a column: no value is lost, and numbers rise, gaps last."""
+    cells = [row.find_all(["th", "td"])[index] for row in soup("tr")[1:]]
+    shown.locator("thead button").nth(index).click()
+    after = shown.locator(f"tbody tr > :nth-child({index + 1})")
+    texts = after.evaluate_all("all => all.map((e) => e.textContent)")
+    assert sorted(texts) == sorted(cell.text for cell in cells), where
+    full = [cell.get("data-value") for cell in cells]
+    if None not in full:  # numbers, and perhaps cells without one
+        numbers = sorted(float(value) for value in full if value)
+        values = after.evaluate_all("all => all.map((e) => e.dataset.value)")
+        gaps = [""] * (len(full) - len(numbers))
+        assert [float(value) for value in values if value] == numbers, where
+        assert values[len(numbers) :] == gaps, where
+
+
+def test_a_wide_table_can_be_read_on_a_phone(browser, folder, soups):
+    with opened(browser, PHONE) as page:
+        for name in pages_with(soups, SORTABLE):
+            page.goto(folder + name)
+            for number in range(len(soups[name].select(SORTABLE))):
+                check_on_phone(page.locator(SORTABLE).nth(number), page.keyboard, name)
             wide = "document.documentElement.scrollWidth - window.innerWidth"
-            assert page.evaluate(wide) <= 0
-    page.close()
+            assert page.evaluate(wide) <= 0, name
+
+
+def check_on_phone(shown, keyboard, where: str) -> None:
+    """The focused header is in sight, beside the first column, which stays."""
+    frame = shown.locator("..").bounding_box()
+    assert frame["width"] <= PHONE["width"]
+    buttons = shown.locator("thead button")
+    buttons.first.focus()
+    steps = buttons.count() - 1
+    for key in ["Tab"] * steps + ["Shift+Tab"] * (steps - 1):
+        keyboard.press(key)
+        first = shown.locator("tbody th").first.bounding_box()
+        assert abs(first["x"] - frame["x"]) <= 1, where
+        assert first["width"] < 0.55 * frame["width"], where
+        box = shown.locator("button:focus").bounding_box()
+        assert box["x"] >= first["x"] + first["width"] - 1, where
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1, where
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_column_that_stays_is_opaque_and_legible(browser, address, soups, scheme):
-    page = browser.new_page(viewport=DESKTOP, color_scheme=scheme)
-    for name in pages_with(soups, SORTABLE):
-        page.goto(address + name)
+def test_the_column_that_stays_is_opaque_and_legible(browser, folder, soups, scheme):
+    name = pages_with(soups, SORTABLE)[0]  # every table has the same style sheet
+    with opened(browser, color_scheme=scheme) as page:
+        page.goto(folder + name)
         styles = page.locator(f"{SORTABLE} tr > :first-child").evaluate_all(
             """all => all.map((cell) => {
               const style = getComputedStyle(cell);
               return [style.position, style.backgroundColor, style.color];
             })"""
         )
-        assert styles
-        for position, background, ink in {tuple(style) for style in styles}:
-            assert position == "sticky"
-            assert contrast(rgb(background), rgb(ink)) > 7, (background, ink)
-    page.close()
+    assert styles
+    for position, background, ink in {tuple(style) for style in styles}:
+        assert position == "sticky"
+        assert contrast(rgb(background), rgb(ink)) > 7, (background, ink)
 
 
 def rgb(color: str) -> tuple[float, ...]:
@@ -627,18 +633,16 @@ def contrast(first: tuple[float, ...], second: tuple[float, ...]) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_without_scripts_a_table_stays_as_it_is(browser, address, soups):
-    context = browser.new_context(viewport=DESKTOP, java_script_enabled=False)
-    page = context.new_page()
-    for name in pages_with(soups, SORTABLE):
-        page.goto(address + name)
+def test_without_scripts_a_table_stays_as_it_is(browser, folder, soups):
+    name = pages_with(soups, SORTABLE)[0]
+    with opened(browser, java_script_enabled=False) as page:
+        page.goto(folder + name)
         shown = page.locator(SORTABLE).first
         assert shown.is_visible() and shown.locator("button").count() == 0
         soup = soups[name].select_one(SORTABLE)
         assert shown.locator("tbody tr").count() == len(soup.select("tbody tr"))
-        heads = [head.text for head in soup.select("thead th")]
-        assert shown.locator("thead th").all_inner_texts() == heads
-    context.close()
+        headers = [header.text for header in soup.select("thead th")]
+        assert shown.locator("thead th").all_inner_texts() == headers
 
 
 def test_tables_can_be_saved_without_a_network(browser, address, soups, tmp_path):
@@ -661,7 +665,7 @@ def test_tables_can_be_saved_without_a_network(browser, address, soups, tmp_path
                 assert content["about"].keys() >= {"git", "profile", "data", "versions"}
             else:
                 rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-                assert None not in rows[0]  # as many values as heads
+                assert None not in rows[0]  # as many values as headers
             counts.setdefault(file.stem, {})[file.suffix] = len(rows)
         for found in counts.values():
             assert found.keys() == {".csv", ".json"}
@@ -710,7 +714,7 @@ def test_every_internal_link_leads_somewhere(site, soups):
     assert dead == []
 
 
-def test_nothing_names_a_file_on_another_server(site, soups):
+def test_no_page_loads_a_file_from_another_server(site, soups):
     loaded = [
         (name, reference)
         for name, soup in soups.items()

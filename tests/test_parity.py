@@ -1,8 +1,8 @@
 """One network in two frameworks: chapter 8's own code, run from the notebook.
 
-The chapter writes out all six networks twice, carries weights across and trains both
-sides together. The cells that do so are tagged `network`; they are executed here as
-they stand, so what is tested is what the reader sees.
+The chapter defines all six networks twice, copies weights from one framework to the
+other and trains both on the same batches. The cells that do so are tagged `network`;
+they are executed here unchanged, so the tests check what the reader sees.
 """
 
 import keras
@@ -31,7 +31,7 @@ SYSTEMS = {
 }
 STEPS, BATCH_SIZE = 200, 20  # of the joint trajectory
 TOLERANCE = 1e-5  # float32, of pixels and losses on a scale of about 1
-ROUNDING = 1e-12  # what double precision may leave
+ROUNDING = 1e-12  # largest difference in double precision
 
 every_system = pytest.mark.parametrize("system", SYSTEMS)
 
@@ -48,7 +48,7 @@ def chapter():
 
 @pytest.fixture(autouse=True)
 def single_precision(chapter):
-    """Whatever a test did, the next one starts in float32."""
+    """Every test starts in float32."""
     yield
     chapter["use_precision"]("float32")
 
@@ -56,13 +56,12 @@ def single_precision(chapter):
 @pytest.fixture(scope="module")
 def images():
     """Drawn digits, uint8 (420, 28, 28)."""
-    pictures, *_ = glyphs.draw("digits", seed=0, train=420, test=10)
-    return pictures
+    return glyphs.draw("digits", seed=0, train=420, test=10)[0]
 
 
 @pytest.fixture(scope="module")
 def feed(images):
-    """Batches for the joint trajectory, in an order of their own for each epoch."""
+    """Random batches for the joint trajectory."""
     generator = np.random.default_rng(0)
     return [images[generator.permutation(400)[:BATCH_SIZE]] for _ in range(STEPS)]
 
@@ -94,7 +93,7 @@ def weights_of(keras_halves):
     return [array for half in keras_halves for array in half.get_weights()]
 
 
-# The networks, and their weights carried across
+# The networks, and copying their weights
 
 
 def test_the_six_systems_are_there(chapter):
@@ -104,7 +103,7 @@ def test_the_six_systems_are_there(chapter):
 
 
 @every_system
-def test_parameters_are_the_sources(chapter, system):
+def test_parameter_counts_are_the_sources(chapter, system):
     ours = build(chapter, "keras", system)
     theirs = build(chapter, "torch", system)
     assert tuple(half.count_params() for half in ours) == SYSTEMS[system]
@@ -114,7 +113,7 @@ def test_parameters_are_the_sources(chapter, system):
 
 @every_system
 @pytest.mark.parametrize("direction", ["to_torch", "to_keras"])
-def test_carried_weights_give_the_same_images(chapter, system, direction, images):
+def test_copied_weights_give_the_same_images(chapter, system, direction, images):
     ours = build(chapter, "keras", system, seed=1)
     theirs = build(chapter, "torch", system, seed=2)
     source, target = (ours, theirs) if direction == "to_torch" else (theirs, ours)
@@ -124,13 +123,13 @@ def test_carried_weights_give_the_same_images(chapter, system, direction, images
     after = in_keras(ours, images[:20]), in_torch(theirs, images[:20])
     assert after[0].shape == after[1].shape == (20, 28, 28)
     assert np.abs(after[0] - after[1]).max() <= TOLERANCE
-    moved = direction == "to_torch"  # the source itself stays as it was
+    moved = direction == "to_torch"  # the source itself is unchanged
     assert np.array_equal(after[0], before[0]) is moved
     assert np.array_equal(after[1], before[1]) is not moved
 
 
 @every_system
-def test_there_and_back_is_exact(chapter, system):
+def test_copying_to_torch_and_back_is_exact(chapter, system):
     ours = build(chapter, "keras", system, seed=1)
     back = build(chapter, "keras", system, seed=2)
     theirs = build(chapter, "torch", system, seed=3)
@@ -143,7 +142,7 @@ def test_there_and_back_is_exact(chapter, system):
 
 @every_system
 def test_a_flipped_kernel_would_be_noticed(chapter, system, images):
-    """The comparison of images is sharp enough to find one layer turned around."""
+    """The comparison of images detects a single flipped kernel."""
     ours = build(chapter, "keras", system, seed=1)
     theirs = build(chapter, "torch", system, seed=2)
     chapter["to_torch"](ours, theirs)
@@ -157,7 +156,7 @@ def test_a_flipped_kernel_would_be_noticed(chapter, system, images):
             module.weight.copy_(kernel)
 
 
-def test_trained_weights_are_carried_too(chapter, leader, images):
+def test_trained_weights_are_copied_too(chapter, leader, images):
     theirs = build(chapter, "torch", "transposed", seed=5)
     chapter["to_torch"](leader[1], theirs)
     gap = np.abs(in_keras(leader[1], images) - in_torch(theirs, images))
@@ -205,7 +204,7 @@ MISMATCHES = {
 
 @pytest.mark.parametrize("case", MISMATCHES)
 @pytest.mark.parametrize("direction", ["to_torch", "to_keras"])
-def test_networks_that_do_not_go_together(chapter, case, direction):
+def test_mismatched_networks_are_refused(chapter, case, direction):
     *stacks, message = MISMATCHES[case]
     ours, theirs = pair_of_networks(*stacks)
     pair = (ours, theirs) if direction == "to_torch" else (theirs, ours)
@@ -213,7 +212,7 @@ def test_networks_that_do_not_go_together(chapter, case, direction):
         chapter[direction](*pair)
 
 
-def test_layers_without_bias_are_carried(chapter):
+def test_layers_without_bias_are_copied(chapter):
     ours, theirs = pair_of_networks(
         [layers.Conv2D(2, 3, use_bias=False)], [nn.Conv2d(1, 2, 3, bias=False)]
     )
@@ -225,7 +224,7 @@ def test_layers_without_bias_are_carried(chapter):
 # The joint trajectory
 
 
-def test_reconciled_trajectories_are_one(chapter, feed, leader):
+def test_reconciled_trajectories_are_equal(chapter, feed, leader):
     curve, _ = chapter["train_torch"](
         "transposed", feed, chapter["keras_adam"], logits=True
     )
@@ -234,14 +233,14 @@ def test_reconciled_trajectories_are_one(chapter, feed, leader):
     assert np.abs(curve - leader[0]).max() < TOLERANCE
 
 
-def test_unreconciled_trajectories_part(chapter, feed, leader):
+def test_unreconciled_trajectories_diverge(chapter, feed, leader):
     curve, _ = chapter["train_torch"]("transposed", feed)
     assert curve[0] == pytest.approx(leader[0][0], abs=1e-6)  # the same start
     assert np.abs(curve - leader[0]).max() > 10 * TOLERANCE
 
 
 @every_system
-def test_in_double_precision_nothing_is_left(chapter, system, images):
+def test_in_double_precision_no_difference_is_left(chapter, system, images):
     batches = [images[start : start + 4] for start in range(0, 20, 4)]
     curve, _ = chapter["train_keras"](system, batches, dtype="float64")
     gaps = {}
@@ -256,7 +255,7 @@ def test_in_double_precision_nothing_is_left(chapter, system, images):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_reconciled_adam_makes_kerass_steps(chapter, dtype):
+def test_reconciled_adam_takes_the_steps_of_keras(chapter, dtype):
     """Over gradients of all sizes, zero included, on one weight each."""
     sizes = np.array([0, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 1.0])
     chapter["use_precision"](dtype)

@@ -210,7 +210,7 @@ def test_solutions_are_called_solutions():
 
 
 def test_chapter_figure_finds_a_figure_by_name_with_its_alternative_text():
-    find = extension("chapter_figure").find_picture
+    find = extension("chapter_figure").find_image
     output = nbformat.v4.new_output("display_data", {"image/png": "UE5H"})
     settings = {"mystnb": {"figure": {"name": "fig-a"}, "image": {"alt": "seven"}}}
     cell = nbformat.v4.new_code_cell("", outputs=[output], metadata=settings)

@@ -1,8 +1,8 @@
-"""The source systems: the networks really recorded, layer by layer, in both frameworks.
+"""The recorded networks of the source systems, layer by layer, in both frameworks.
 
-The tables are the sources' own. The recorded networks are read from their ONNX files,
-whatever the exporters made of them: an upsampling, a padding or a cropping is told by
-what it does to the numbers, as no two exporters write it alike.
+The tables are the sources' own. The recorded networks are read from their ONNX files.
+Exporters write an upsampling, a padding or a cropping in different ways, so these are
+recognised by what they do to the numbers.
 """
 
 import json
@@ -19,7 +19,7 @@ from caebook import runs
 
 
 class Layer(NamedTuple):
-    """A row of a table. `pad` is what a convolution adds, a transposed one cuts off."""
+    """A row of a table. `pad` is added by a convolution, cut off by a transposed one."""
 
     op: str
     output: tuple[int, int, int]  # height, width, channels
@@ -141,7 +141,7 @@ def test_table_of_dcnn_has_the_sources_counts():
 
 LAYERS = {"Conv": "conv", "ConvTranspose": "transposed conv", "MaxPool": "max pool"}
 ACTIVATIONS = {"Relu": "relu", "LeakyRelu": "leaky relu", "Sigmoid": "sigmoid"}
-# What would make a layer another one than its row says: not met so far, so not read.
+# Attributes that no row describes: any other value than these fails the test.
 PLAIN = {"auto_pad": b"NOTSET", "dilations": [1, 1], "output_padding": [0, 0]}
 
 
@@ -162,10 +162,10 @@ def all_tensors(model: onnx.ModelProto, values: np.ndarray) -> dict[str, np.ndar
 def rearrangement(
     before: np.ndarray, after: np.ndarray, where: str
 ) -> tuple[int, np.ndarray]:
-    """How `after` came from `before`: repeated 1 or 2 times, then padded or cropped.
+    """How `before` became `after`: repeated 1 or 2 times, then padded or cropped.
 
-    The second answer is what was added at the start (top, left) and at the end (bottom,
-    right); it is negative for a cropping.
+    Returns the number of repetitions, and what was added at the start (top, left) and
+    at the end (bottom, right); a cropping is negative.
     """
     ways = []
     for factor, least in ((1, -2), (2, 0)):
@@ -182,7 +182,7 @@ def rearrangement(
                 ways.append((factor, np.sign(growth) * np.array([start, end])))
     shapes = f"{where}: {before.shape[1:]} → {after.shape[1:]}"
     assert ways, f"{shapes} is neither copied, repeated twice, padded nor cropped"
-    assert len(ways) == 1, f"{shapes} can be told in more than one way: {ways}"
+    assert len(ways) == 1, f"{shapes} has more than one explanation: {ways}"
     return ways[0]
 
 
@@ -194,7 +194,7 @@ def hwc(tensor: np.ndarray) -> tuple[int, int, int]:
 def layer_of(
     node: onnx.NodeProto, before: np.ndarray, after: np.ndarray, added: np.ndarray
 ) -> Layer:
-    """The row of a node of `LAYERS`; `added` is a padding done just before it."""
+    """The row of a node of `LAYERS`; `added` is the padding just before it."""
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     odd = {k: v for k, v in given.items() if v != PLAIN.get(k, v)}
     assert not odd, f"{node.op_type} with {odd}"
@@ -218,8 +218,8 @@ def activation_of(node: onnx.NodeProto) -> str:
 def read_layers(path: Path, shape: tuple[int, ...]) -> list[Layer]:
     """Rows of the network in an ONNX file whose input is (N, *shape).
 
-    Follows one tensor through the graph: between the nodes that make a row, or part of
-    one, its numbers may be moved about but not change.
+    Follows one tensor through the graph. Between the nodes that belong to a row its
+    numbers may be rearranged but must not change.
     """
     model = onnx.load(path)
     graph = model.graph
@@ -229,7 +229,7 @@ def read_layers(path: Path, shape: tuple[int, ...]) -> list[Layer]:
     rows: list[Layer] = []
 
     def follow(tensor: np.ndarray, node: onnx.NodeProto | None = None) -> np.ndarray:
-        """Go on to `tensor`; the answer is the padding that belongs to `node`."""
+        """Continue with `tensor`; return the padding that belongs to `node`."""
         factor, sides = rearrangement(current, tensor, f"after {rows[-1:]}")
         if factor == 2:
             rows.append(up(2 * current.shape[2], current.shape[1]))
@@ -264,7 +264,7 @@ def read_layers(path: Path, shape: tuple[int, ...]) -> list[Layer]:
 
 @pytest.fixture(scope="session")
 def stamp(smoke_book) -> dict[str, str]:
-    """What the first chapter was built with; the names of the data sets among it."""
+    """What the first chapter was built with, including the names of the data sets."""
     return json.loads(min(smoke_book.glob("done/*.json")).read_text())
 
 

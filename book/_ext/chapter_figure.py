@@ -1,8 +1,8 @@
-"""Show a picture that a chapter computed on another page.
+"""Show an image that a chapter computed on another page.
 
-MyST-NB pastes pictures across pages without their alternative text, and only those
-that the other page shows. This directive takes the picture out of the executed chapter
-itself, with the alternative text that stands in its cell's metadata::
+MyST-NB can paste images across pages only without their alternative text, and only
+those that the other page shows. This directive reads the image from the executed
+chapter, with the alternative text from its cell's metadata::
 
     ```{chapter-figure} notebooks/03_shallow fig-shallow-strip
     A caption.
@@ -25,42 +25,39 @@ PNG = "image/png"
 FOLDER = "_chapter_figures"  # in the staged sources, which a build may write to
 
 
-def find_picture(
-    notebook: nbformat.NotebookNode, name: str
-) -> tuple[bytes, str | None]:
-    """Find the picture of a named figure in an executed notebook.
+def find_image(notebook: nbformat.NotebookNode, name: str) -> tuple[bytes, str | None]:
+    """Find the image of a named figure in an executed notebook.
 
     Parameters
     ----------
     notebook
         An executed notebook.
     name
-        The figure's name in the metadata (``mystnb.figure.name``) of the cell that
-        shows it.
+        Name of the figure: ``mystnb.figure.name`` in the metadata of its cell.
 
     Returns
     -------
     tuple
-        The PNG's bytes, and the alternative text in the cell's metadata if any.
+        Bytes of the PNG, and the alternative text from the cell's metadata or None.
 
     Raises
     ------
     LookupError
-        If no executed cell holds such a figure.
+        If no executed cell holds a figure of this name.
     """
     for cell in notebook.cells:
         settings = cell.metadata.get("mystnb", {})
         if settings.get("figure", {}).get("name") != name:
             continue
         for output in cell.get("outputs", []):
-            if picture := output.get("data", {}).get(PNG):
+            if image := output.get("data", {}).get(PNG):
                 alt = settings.get("image", {}).get("alt")
-                return base64.b64decode(picture), alt
+                return base64.b64decode(image), alt
     raise LookupError(f"no executed cell holds a figure named {name!r}")
 
 
 class ChapterFigure(SphinxDirective):
-    """A figure whose picture comes out of another page's notebook."""
+    """A figure whose image comes from another page's notebook."""
 
     required_arguments = 2  # the page, as in _toc.yml, and the figure's name
     has_content = True
@@ -76,15 +73,15 @@ class ChapterFigure(SphinxDirective):
         self.env.note_dependency(str(source))
         try:
             notebook = nbformat.read(source, as_version=4)
-            picture, alt = find_picture(notebook, name)
+            image, alt = find_image(notebook, name)
         except (OSError, LookupError) as error:
             raise self.error(
-                f"{source.name}: {error}. Change the name here or in the chapter."
+                f"{source.name}: {error}; change the name here or in the chapter"
             ) from error
         target = Path(self.env.srcdir) / FOLDER
         target.mkdir(exist_ok=True)
-        digest = hashlib.sha256(picture).hexdigest()
-        (target / f"{digest}.png").write_bytes(picture)
+        digest = hashlib.sha256(image).hexdigest()
+        (target / f"{digest}.png").write_bytes(image)
 
         options = dict(self.options)
         options.setdefault("alt", alt or "")

@@ -1,9 +1,9 @@
 """Show the same step in Keras and in PyTorch as one set of tabs.
 
 Adjacent code cells of a notebook that are tagged ``tab-keras`` or ``tab-torch`` become
-one sphinx-design tab-set, with one tab for each framework. All sets of the book share
-a sync group, so sphinx-design's script switches them together, and its entry in the
-browser's local storage remembers the choice.
+one sphinx-design tab-set, with one tab for each framework. All tab-sets of the book
+share a sync group: sphinx-design's script switches them together and stores the choice
+in the browser.
 
 The prompt above a folded cell that is tagged ``solution`` is set here as well.
 """
@@ -19,7 +19,7 @@ from sphinx_design.shared import create_component
 LOGGER = logging.getLogger(__name__)
 
 FRAMEWORKS = {"tab-keras": "Keras", "tab-torch": "PyTorch"}
-"""The cell tags, in the order of the tabs, and what is written on each tab."""
+"""Label of each tab by the tag of its cells, in the order of the tabs."""
 
 SYNC_GROUP = "framework"
 TAG_CLASS = "tag_"  # MyST-NB gives a cell one class for each of its tags
@@ -37,12 +37,12 @@ def cell_tags(node: nodes.Node) -> set[str]:
 
 
 def framework_of(node: nodes.Node) -> str | None:
-    """Tag of the framework that a cell is written in; ``None`` for any other node."""
+    """Tag of the framework that a cell is written in; None for any other node."""
     return next((tag for tag in FRAMEWORKS if tag in cell_tags(node)), None)
 
 
 def group_cells(children: list[nodes.Node]) -> list[nodes.Node | list[nodes.Node]]:
-    """Gather each run of adjacent framework cells in a list; leave the rest alone."""
+    """Gather adjacent framework cells in lists; leave all other nodes as they are."""
     grouped: list[nodes.Node | list[nodes.Node]] = []
     for child in children:
         if framework_of(child) is None:
@@ -55,14 +55,14 @@ def group_cells(children: list[nodes.Node]) -> list[nodes.Node | list[nodes.Node
 
 
 def tab_set(cells: list[nodes.Node]) -> nodes.container:
-    """Wrap framework cells in a tab-set, one tab for each framework among them."""
+    """Wrap framework cells in a tab-set, with one tab for each framework."""
     items = []
     for tag, name in FRAMEWORKS.items():
         own = [cell for cell in cells if framework_of(cell) == tag]
         if not own:
             LOGGER.warning(
-                "A set of framework tabs has no cell tagged %r: tag one, or take the "
-                "other framework's tag off.",
+                "A set of framework tabs has no cell tagged %r: tag one, or remove the "
+                "tag of the other framework.",
                 tag,
                 location=cells[0],
                 type="caebook",
@@ -79,7 +79,7 @@ def tab_set(cells: list[nodes.Node]) -> nodes.container:
 
 
 class FrameworkTabs(SphinxTransform):
-    """Turn runs of framework cells into tab-sets."""
+    """Turn adjacent framework cells into tab-sets."""
 
     default_priority = 400
 
@@ -89,7 +89,7 @@ class FrameworkTabs(SphinxTransform):
             if not any(framework_of(child) for child in parent.children):
                 continue
             grouped = group_cells(parent.children)
-            # Emptied first: a node may only ever have one parent.
+            # Remove the children first: a node can have only one parent.
             parent.clear()
             parent.extend(
                 tab_set(entry) if isinstance(entry, list) else entry
@@ -98,7 +98,7 @@ class FrameworkTabs(SphinxTransform):
 
 
 class SolutionPrompts(SphinxTransform):
-    """Name the fold of a worked solution for what it holds."""
+    """Label the folded cell of a worked solution “Solution”."""
 
     default_priority = 400
 

@@ -1,10 +1,9 @@
-"""Serve MathJax from the site itself, so that maths needs no network.
+"""Serve MathJax from the site itself, so that formulas need no network.
 
-The wheel of ``sphinx-mathjax-offline`` brings MathJax's released files. Its own Sphinx
-extension copies all of them (tens of megabytes) and chooses the output that needs web
-fonts. A page opened from a file or a memory stick is better served by one script with
-every TeX package and all glyphs, as SVG outlines, inside. It is copied to ``mathjax/``
-in the site.
+The wheel ``sphinx-mathjax-offline`` contains MathJax's released files. Its own Sphinx
+extension copies all of them (tens of megabytes) and selects the output that needs web
+fonts, which pages opened from a file cannot load. This extension copies a single script
+to ``mathjax/`` in the site; it contains every TeX package and all glyphs as SVG.
 """
 
 import hashlib
@@ -18,10 +17,10 @@ from sphinx.util.fileutil import copy_asset_file
 
 SCRIPT = "tex-svg-full.js"
 SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
-"""Of the script in the release 3.2.2 of the npm package ``mathjax``."""
+"""SHA-256 of the script in release 3.2.2 of the npm package ``mathjax``."""
 
 MATHJAX = {
-    # The menu would fetch further scripts, which the site does not carry.
+    # The menu would fetch further scripts, which the site does not contain.
     "options": {"enableMenu": False},
     # Long formulas scroll inside their own box (book.css), at the size of the text.
     "svg": {"fontCache": "global", "mtextInheritFont": True},
@@ -29,7 +28,7 @@ MATHJAX = {
 
 
 def script_path() -> Path:
-    """Path of MathJax's script in the installed wheel, checked.
+    """Path of MathJax's script in the installed wheel, after checking its SHA-256.
 
     Raises
     ------
@@ -40,14 +39,14 @@ def script_path() -> Path:
         package = import_module("sphinx-mathjax-offline")
     except ImportError as error:
         raise ExtensionError(
-            "MathJax is not installed: install requirements.lock (the wheel is "
-            "called sphinx-mathjax-offline)."
+            "MathJax is not installed: install requirements.lock, which lists "
+            "sphinx-mathjax-offline"
         ) from error
     path = Path(package.__file__).parent / "static" / "mathjax" / SCRIPT
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
         raise ExtensionError(
             f"{path} is not MathJax 3.2.2: reinstall sphinx-mathjax-offline in the "
-            "version that requirements.lock names."
+            "version that requirements.lock lists"
         )
     return path
 
@@ -70,7 +69,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the hooks with Sphinx."""
     script_path()  # a missing wheel stops the build at its start
     app.setup_extension("sphinx.ext.mathjax")
-    # MyST-NB sets its own MathJax options at the default priority: come after it.
+    # MyST-NB sets its own MathJax options at the default priority, so run after it.
     app.connect("config-inited", use_local_script, priority=900)
     app.connect("build-finished", copy_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

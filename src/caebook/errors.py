@@ -1,23 +1,23 @@
-"""The errors that this package raises, all of one family.
+"""All errors that this package raises, with one base.
 
 Each message says what was wrong, where, and what to do.
 """
 
 
 class CaebookError(Exception):
-    """What every error of this package derives from."""
+    """Base of every error of this package."""
 
 
 class WriteError(CaebookError):
-    """A file or folder cannot be written; what was there before is unharmed."""
+    """A file or folder cannot be written; what was there before is unchanged."""
 
 
 class DataError(CaebookError):
-    """A data set, or an image file, is missing, damaged or not what it should be."""
+    """A data set or an image file is missing, damaged or of another kind."""
 
 
 class DownloadError(DataError):
-    """The network or a server did not deliver; the files that are here are sound."""
+    """A download failed; the files on this machine are intact."""
 
 
 class CheckpointError(CaebookError):
@@ -37,7 +37,7 @@ class CodecError(CaebookError):
 
 
 class CorruptFile(CodecError):
-    """A file or stream is damaged, or not what it claims to be."""
+    """A file or stream is damaged or invalid."""
 
 
 class BuildError(CaebookError):

@@ -1,4 +1,4 @@
-"""Images as arrays: uint8 pixels and floats in [0, 1], checks, and parts of a stack."""
+"""Images as arrays: uint8 pixels, floats in [0, 1], checks, and slices of a stack."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def to_uint8(floats: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     floats
-        Float array of any shape, meant to lie in [0, 1]; what an unbounded last layer
-        puts outside is clipped.
+        Float array of any shape. Values outside [0, 1], which an unbounded last layer
+        can return, are clipped.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def to_uint8(floats: np.ndarray) -> np.ndarray:
     flat_floats, flat_levels = floats.reshape(-1), levels.reshape(-1)
     for part in slices(flat_floats.size, 1 << 17):
         unit = np.clip(flat_floats[part], 0, 1)
-        if unit.dtype == np.float16:  # too coarse to tell 256 levels' halves apart
+        if unit.dtype == np.float16:  # too coarse: it cannot separate 256 levels
             unit = unit.astype(np.float32)
         flat_levels[part] = np.rint(255 * unit)
     return levels
@@ -84,12 +84,15 @@ def check_floats(floats: np.ndarray, name: str) -> np.ndarray:
         )
     if not np.isfinite(floats).all():
         raise ValueError(
-            f"{name}: some values are NaN or infinite; the training that gave them "
-            "has probably diverged"
+            f"{name}: some values are NaN or infinite; the training has probably "
+            "diverged"
         )
     return floats
 
 
 def slices(count: int, size: int = 100) -> list[slice]:
-    """Consecutive parts of at most `size`, which bounds the memory of a pass."""
+    """Split `count` items into consecutive slices of at most `size`.
+
+    Working slice by slice bounds the memory that a stack of images needs.
+    """
     return [slice(start, start + size) for start in range(0, count, size)]

@@ -1,4 +1,4 @@
-"""Where results come from: the commit, the versions of packages, the machine."""
+"""Where results come from: the commit, versions of packages, the machine, the time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from caebook.files import root
 
 
 def git_version() -> str | None:
-    """Commit of the checkout, with ``-dirty`` if it was changed; None outside one."""
+    """Commit of the checkout, ``-dirty`` if files changed; None outside a checkout."""
     if not (root() / ".git").exists():  # a repository further up is not this project
         return None
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
@@ -32,7 +32,7 @@ def git_version() -> str | None:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of Python and of those of the packages that are installed, by name."""
+    """Versions of Python and of `packages`; those not installed are left out."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -43,10 +43,10 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def machine() -> str:
-    """Operating system and processor architecture; neither names nor serial numbers."""
+    """Operating system and processor architecture, without the machine's name."""
     return f"{platform.system()} {platform.machine()}"
 
 
 def now() -> str:
-    """The time in UTC, to the second, as ISO 8601 writes it."""
+    """The time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,1 +1,1 @@
-"""How good a reconstruction is: measures, and how sure a number is."""
+"""How good reconstructions are: `metrics`, and the `statistics` of their values."""

@@ -1,5 +1,7 @@
-"""Puts computed values on a page: in running text, as tables, and as files to save."""
+"""What notebooks put on a page: values in the text, tables, and files to save."""
 
-from caebook.page.tables import Downloads, Table, downloads, glue, provenance, table
+from caebook.page.downloads import Downloads, downloads, provenance
+from caebook.page.glue import glue
+from caebook.page.tables import Table, table
 
 __all__ = ["Downloads", "Table", "downloads", "glue", "provenance", "table"]
