@@ -21,7 +21,8 @@ import pytest
 
 from caebook.build import chapters
 from caebook.build import graph as building
-from caebook.build.chapters import Build, Chapter
+from caebook.build.chapters import Build, Chapter, Execution
+from caebook.build.pages import page
 from caebook.errors import BuildError, ChapterError
 
 ROOT = Path(__file__).parents[1]
@@ -47,15 +48,18 @@ WRITE_RUN = """
 import json
 run = Path(runs_dir) / f"first+short-keras-{digits}-s{seed}"
 run.mkdir()
+(run / "encoder.onnx").touch()
+(run / "decoder.onnx").touch()
 (run / "run.json").write_text(json.dumps({"answer": 41}))
 """
 FIRST = {
     "wait": WAIT,
     "write": WRITE_RUN,
-    # ends only if 03_apart runs at the same time, and if the epoch's line is passed on
-    # while the cell is still running
-    "train": "mark('first')\nwait_for('apart')\nprint('epoch 1/2  loss 0.5')\n"
-    "wait_for('seen')\nprint('epoch 2/2  loss 0.4')",
+    # ends only if 03_apart runs at the same time, and if the epoch's line is shown while
+    # the cell is still running
+    "train": "from caebook.training import History\nhistory = History()\n"
+    "mark('first')\nwait_for('apart')\nprint('epoch of Rome')\n"
+    "history.add(2, 0.5, 0.6, 1)\nwait_for('seen')\nhistory.add(2, 0.4, 0.5, 1)",
     "memory": "ballast = b'x' * 300_000_000",
 }
 SECOND = {
@@ -242,12 +246,17 @@ def test_first_build_makes_site_notebooks_runs_and_stamps(built):
 
 
 def test_progress_names_chapter_cell_and_epoch(built):
-    _, output = built
+    project, output = built
     assert ran(output) == set(NAMES)
     assert "01_first         cell 4/5" in output
-    for epoch in ("epoch 1/2  loss 0.5", "epoch 2/2  loss 0.4"):
-        (line,) = (line for line in output.splitlines() if epoch in line)
-        assert line.startswith("01_first  ")
+    epochs = [line.split(maxsplit=1) for line in output.splitlines() if "epoch" in line]
+    lines = ["epoch 1/2  loss 0.5000  val_loss 0.6000  1 s"]
+    lines += ["epoch 2/2  loss 0.4000  val_loss 0.5000  1 s"]
+    assert epochs == [["01_first", line] for line in lines]
+    # on the page, each line stands once
+    train = project.executed("01_first")
+    assert text_of(train, "train").splitlines() == ["epoch of Rome", *lines]
+    assert text_of(train, "train", "stderr") == ""
     # and nothing of Snakemake's own talk
     words = {line.split()[0] for line in output.splitlines() if line}
     assert words <= {*NAMES, "profile", "site", "The"}
