@@ -128,6 +128,8 @@ def _write_errors(path: Path) -> Iterator[None]:
     """Turn a failure to write into a `WriteError` that says what to do."""
     try:
         yield
+    except filelock.Timeout:  # an OSError, but nothing is wrong with the path
+        raise
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = (

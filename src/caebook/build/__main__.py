@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
             build = _build(chosen)
             graph.prepare(build, chosen.only)
             if chosen.dry_run:
-                print(*graph.pending(build), sep="\n")
+                print("\n".join(graph.pending(build)))
                 return 0
             graph.run(build, chosen.cores)
     except (BuildError, data.DataError) as error:

@@ -98,8 +98,7 @@ def execute(chapter: Chapter, build: Build) -> None:
     write_text(build.folder / chapter.record, json.dumps(record, indent=1) + "\n")
     say(
         chapter.name,
-        f"done in {execution.seconds:.0f} s, "
-        f"peak memory {execution.peak_memory_mb} MB",
+        f"done in {execution.seconds:.0f} s, peak memory {execution.peak_memory_mb} MB",
     )
 
 

@@ -66,7 +66,7 @@ class Package:
 
     def room(self, module: str) -> str:
         """The room that a module is in; the package's own name for its ``__init__``."""
-        return (module.split(".") + [module])[1]
+        return [*module.split("."), module][1]
 
     def rooms(self) -> dict[str, set[str]]:
         """For each room, the other rooms that its modules import."""
@@ -176,7 +176,7 @@ def floors(rooms: Arrows) -> list[set[str]]:
 
 
 def upward(rooms: Arrows) -> list[tuple[str, str]]:
-    """The imports that do not lead to a lower one of `LAYERS`: (room, what it imports)."""
+    """The imports that do not lead to a lower layer: (room, what it imports)."""
     layer = {room: number for number, layer in enumerate(LAYERS) for room in layer}
     return [
         (room, other)

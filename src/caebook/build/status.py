@@ -25,6 +25,9 @@ def status_page(build: Build, executions: dict[str, list[Execution]]) -> str:
         f"{max(one.created for one in done)[:10]} |"
         for page, done in executions.items()
     ]
+    installed = [
+        f"| {name} | {version} |" for name, version in versions(PACKAGES).items()
+    ]
     return "\n".join(
         [
             "# Status of this build",
@@ -40,7 +43,7 @@ def status_page(build: Build, executions: dict[str, list[Execution]]) -> str:
             "",
             "| package | version |",
             "|:--|:--|",
-            *(f"| {name} | {version} |" for name, version in versions(PACKAGES).items()),
+            *(f"| {name} | {version} |" for name, version in installed),
             "",
         ]
     )
