@@ -43,7 +43,7 @@ def status_page(build: Build, executions: dict[str, list[Execution]]) -> str:
             "",
             "| package | version |",
             "|:--|:--|",
-            *(f"| {name} | {version} |" for name, version in installed),
+            *installed,
             "",
         ]
     )
