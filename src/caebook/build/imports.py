@@ -79,8 +79,9 @@ class Package:
     def rooms_behind(self, names: Iterable[str]) -> set[str]:
         """The rooms that importing `names` executes, directly and through others."""
         arrows = self.rooms()
-        found = {self.folder.name} & arrows.keys()  # its __init__ is always executed
+        found: set[str] = set()
         waiting = [self.room(module) for module in _resolve(names, self.modules)]
+        waiting.append(self.folder.name)  # whose __init__ is executed in any case
         while waiting:
             room = waiting.pop()
             if room not in found:
