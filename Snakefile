@@ -1,32 +1,35 @@
 # The execution graph: chapters → runs → site. `python -m caebook.build` writes what it
-# needs into build/<profile> and calls Snakemake there: graph.json (which chapters read
-# the runs of which) and inputs/*.json (what else each job depends on).
+# needs into build/<profile> and calls Snakemake there: jobs.json (what there is to do,
+# see `Job` in src/caebook/build/graph.py) and inputs/*.json (what each job depends on).
 import json
 import sys
 
-graph = json.loads(Path("graph.json").read_text())
+jobs = json.loads(Path("jobs.json").read_text())
 
 
-# Outputs are stamps only: Snakemake deletes declared outputs before a job and after a
-# failure, and earlier notebooks, runs and pages must survive both.
-rule site:
+# All outputs are asked for by name, so that Snakemake notices each one that is lost.
+rule everything:
     input:
-        "inputs/site.json",
-        expand("done/{chapter}.json", chapter=graph),
-    output:
-        "site.json",
-    shell:
-        "{sys.executable:q} -m caebook.build --site-only"
+        [path for job in jobs for path in (job["record"], *job["results"])],
 
 
-rule chapter:
-    input:
-        "inputs/{chapter}.json",
-        lambda wildcards: expand("done/{name}.json", name=graph[wildcards.chapter]),
-    output:
-        "done/{chapter}.json",
-    threads: 1
-    # Those that others wait for go first, so that no core is idle at the end.
-    priority: lambda wildcards: sum(wildcards.chapter in used for used in graph.values())
-    shell:
-        "{sys.executable:q} -m caebook.build.chapters {wildcards.chapter:q}"
+# Snakemake deletes a job's outputs before the job and after a failure, except those
+# marked with `update`: earlier notebooks, runs and pages survive both. But it restores
+# these after a failure with a new time, and then takes the job for done. So each job
+# also has an ordinary output, its record: while that is missing, the job runs again.
+for job in jobs:
+
+    rule:
+        name:
+            job["name"]
+        input:
+            job["inputs"],
+        output:
+            job["record"],
+            [update(path) for path in job["results"]],
+        threads: 1
+        priority: job["priority"]
+        params:
+            command=job["command"],
+        shell:
+            "{sys.executable:q} -m {params.command:q}"

@@ -1,14 +1,15 @@
 """The whole book, executed under the smoke profile: what it recorded, what it shows."""
 
-import json
 import math
 import re
 
 import nbformat
 import pytest
+from exceptions import LONG_CELLS, TYPED_NUMBERS
 
 from caebook import runs
-from caebook.build.chapters import Build, Chapter, find_chapters, tags
+from caebook.build.chapters import Build, Chapter, Execution, find_chapters, tags
+from caebook.build.imports import FRAMEWORKS, imported_names
 from caebook.files import root
 
 NOTEBOOKS = find_chapters()
@@ -23,11 +24,14 @@ RECORDED = [*((system, "digits") for system in SYSTEMS), ("code16", "letters")]
 
 
 @pytest.fixture(scope="session")
-def stamps(smoke_book):
-    return {
-        path.stem: json.loads(path.read_text())
-        for path in sorted(smoke_book.glob("done/*.json"))
-    }
+def build(smoke_book) -> Build:
+    return Build.read(smoke_book)
+
+
+@pytest.fixture(scope="session")
+def executions(build) -> dict[str, Execution]:
+    jobs = [job for chapter in NOTEBOOKS for job in chapter.jobs(build)]
+    return {job.name: Execution.read(job, build) for job in jobs}
 
 
 @pytest.fixture(scope="session")
@@ -45,40 +49,19 @@ def by_name(chapter: Chapter) -> str:
     return chapter.name
 
 
-def executions(chapter: Chapter, smoke_book) -> list[Chapter]:
-    return chapter.jobs(Build.read(smoke_book))
+# What was executed. That every cell ran and none failed is checked by the build.
 
 
-# What was executed
-
-
-def test_every_chapter_was_executed(stamps, smoke_book):
-    jobs = [job.name for c in NOTEBOOKS for job in executions(c, smoke_book)]
-    assert sorted(stamps) == sorted(jobs)
-    assert len(CHAPTERS) >= 11 and len(jobs) > len(NOTEBOOKS) > len(CHAPTERS)
-
-
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
-def test_executed_copy_is_whole_and_current(chapter, smoke_book):
-    for job in executions(chapter, smoke_book):
-        path = smoke_book / "notebooks" / f"{job.name}.ipynb"
-        ran = {cell.id: cell for cell in nbformat.read(path, as_version=4).cells}
-        for cell in chapter.code_cells:
-            assert ran[cell.id].source == cell.source
-            assert ran[cell.id].execution_count
-            assert all(o.output_type != "error" for o in ran[cell.id].outputs)
-
-
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
-def test_chapter_fits_in_binders_memory(chapter, stamps, smoke_book):
-    for job in executions(chapter, smoke_book):
-        assert 50 < stamps[job.name]["peak_memory_mb"] < BINDER_MEMORY_MB
+def test_every_job_was_executed_and_fits_in_binders_memory(executions):
+    assert len(CHAPTERS) >= 11 and len(executions) > len(NOTEBOOKS) > len(CHAPTERS)
+    for name, execution in executions.items():
+        assert 50 < execution.peak_memory_mb < BINDER_MEMORY_MB, name
 
 
 @pytest.mark.parametrize("framework", ["keras", "torch"])
 @pytest.mark.parametrize(("system", "kind"), RECORDED)
-def test_network_learns(system, kind, framework, recorded, smoke_book):
-    dataset = getattr(Build.read(smoke_book), kind)
+def test_network_learns(system, kind, framework, recorded, build):
+    dataset = getattr(build, kind)
     record = recorded[f"{system}+short-{framework}-{dataset}-s0"].record
     assert (record.profile, record.kind) == ("smoke", "autoencoder")
     history, test = record.history, record.test
@@ -90,24 +73,21 @@ def test_network_learns(system, kind, framework, recorded, smoke_book):
 
 
 @pytest.mark.parametrize("framework", ["keras", "torch"])
-def test_classifier_learns(framework, recorded, stamps):
-    digits = next(iter(stamps.values()))["digits"]
-    record = recorded[f"classifier+short-{framework}-{digits}-s0"].record
+def test_classifier_learns(framework, recorded, build):
+    record = recorded[f"classifier+short-{framework}-{build.digits}-s0"].record
     assert record.kind == "classifier"
     assert record.test.accuracy > 0.2  # guessing gives 0.1
     assert record.history.loss[-1] < record.history.loss[0]
 
 
-def test_every_run_is_declared_by_a_chapter(recorded, stamps, smoke_book):
-    build = Build.read(smoke_book)
+def test_every_run_is_declared_by_a_chapter(recorded, executions, build):
     ours = {build.digits, build.letters}  # a build on other data may have been before
     found = {name for name, run in recorded.items() if run.record.dataset in ours}
-    declared = {name for s in stamps.values() for name in s["writes"]}
+    declared = {name for done in executions.values() for name in done.writes}
     findings = {name for name in declared if name.startswith("findings/")}
     assert found == declared - findings
-    assert {f"findings/{path.stem}" for path in smoke_book.glob("runs/findings/*")} == (
-        findings
-    )
+    written = build.runs.glob("findings/*")
+    assert {f"findings/{path.stem}" for path in written} == findings
 
 
 # What the sources look like
@@ -124,13 +104,19 @@ def test_stored_without_outputs(chapter):
     }
 
 
+MAX_LINES, MAX_COLUMNS = 25, 88
+
+
 @pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
 def test_cells_are_short_and_fit_the_page(chapter):
+    allowed = dict(LONG_CELLS.get(chapter.name, {}))
     for cell in chapter.code_cells:
         lines = cell.source.splitlines()
-        assert max(map(len, lines), default=0) <= 88, cell.id
-        if not {"solution", "hide-input"} & set(tags(cell)):
-            assert len(lines) <= 32, f"{cell.id}: {len(lines)} lines"
+        assert max(map(len, lines), default=0) <= MAX_COLUMNS, cell.id
+        if len(lines) > MAX_LINES:
+            most = allowed.pop(cell.id, MAX_LINES)
+            assert len(lines) <= most, f"{cell.id}: {len(lines)} lines, not {most}"
+    assert not allowed, "short or gone by now: remove them from LONG_CELLS"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
@@ -179,12 +165,11 @@ def test_frameworks_stand_side_by_side(chapter):
 @pytest.mark.parametrize("chapter", EVALUATION, ids=by_name)
 def test_evaluation_needs_no_framework(chapter):
     code = "\n".join(cell.source for cell in chapter.code_cells)
-    imported = re.findall(r"^\s*(?:from|import)\s+([\w.]+)", code, re.M)
-    frameworks = {"keras", "tensorflow", "torch", "caebook.training"}
-    assert imported and not frameworks & {
-        ".".join(name.split(".")[:n]) for name in imported for n in (1, 2)
-    }
-    assert not re.search(r"from caebook import[^\n]*\btraining\b", code)
+    imported = imported_names(code)
+    assert imported
+    for name in imported:
+        assert name.split(".")[0] not in FRAMEWORKS
+        assert not f"{name}.".startswith("caebook.training.")
 
 
 @pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
@@ -202,13 +187,47 @@ def test_every_figure_has_caption_and_alternative_text(chapter):
     assert figures >= (1 if "grid" in chapter.declared else 2)
 
 
+# Where a decimal number may stand in prose: in code, in math, in the target of a link,
+# and in a quotation that a citation follows, as in: "about 8.12" {cite:p}`source`.
+NUMBERS_MAY_STAND = [
+    r"(?ms)^(```|~~~).*?^\1",
+    r"(?s)\$\$.*?\$\$",
+    r'["“][^"”\n]*(?:\n[^"”\n]+)*["”]\s*\{cite(?::\w+)?\}`[^`]*`',
+    r"`[^`]*`",
+    r"\$[^$]*\$",
+    r"\]\([^)]*\)",
+    r"<https?:[^>]*>",
+]
+
+
+def typed_numbers(text: str) -> list[str]:
+    """Decimal numbers that are typed into prose, and not allowed to be."""
+    for pattern in NUMBERS_MAY_STAND:
+        text = re.sub(pattern, " ", text)
+    return re.findall(r"\d+\.\d+(?:e[-+]?\d+)?", text)
+
+
 @pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
 def test_no_decimal_number_in_prose_is_typed_in(chapter):
-    """Decimals are glued from outputs, or stand beside the source that claims them."""
-    for paragraph in prose(chapter).split("\n\n"):
-        plain = re.sub(r"`[^`]*`|\$[^$]*\$", "", paragraph)
-        typed = re.findall(r"\d+\.\d+", plain)
-        assert not typed or "{cite" in paragraph, f"{typed} in: {paragraph[:90]}"
+    """Decimals are glued from outputs; the exceptions have a reason each."""
+    allowed = TYPED_NUMBERS.get(chapter.name, {})
+    assert set(typed_numbers(prose(chapter))) == set(allowed)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("An MSE of 0.1 or 2.5e-05 in {cite:p}`book`.", ["0.1", "2.5e-05"]),
+        ('It says "an MSE of\nabout 0.1" {cite:p}`book`, not 0.2.', ["0.2"]),
+        ('It says "0.1", as "others" {cite:p}`book`.', ["0.1"]),
+        ("`0.1` and $0.2\n+ 0.3$ and\n$$\n0.4\n$$\n", []),
+        ("Before 0.1\n```python\nx = 0.2\n```\nand 0.3 after", ["0.1", "0.3"]),
+        ("[version 0.1](https://x.org/v0.2) <https://x.org/0.3>", ["0.1"]),
+        ("{glue:text}`mse_0.1` of 2,000 images, 12 a row.", []),
+    ],
+)
+def test_typed_numbers_are_found(text, numbers):
+    assert typed_numbers(text) == numbers
 
 
 @pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)

@@ -748,27 +748,22 @@ def test_no_chapter_shows_a_failed_cell(soups):
 
 
 def test_launch_buttons_lead_to_the_chapter_or_are_not_there(soups):
-    from caebook.build import repository_address
+    from caebook.build.launch import launch_branch, launch_settings, repository_address
 
-    address = repository_address()
+    settings = launch_settings(repository_address(), launch_branch())
+    buttons = settings.get("launch_buttons", {})
+    addresses = (buttons.get("binderhub_url"), buttons.get("colab_url"))
+    expected = {urlsplit(address).netloc for address in addresses if address}
+    known = r"https://(mybinder\.org|colab\.research\.google\.com)"
     for name, soup in soups.items():
-        links = [
-            reference
-            for _, reference in references(soup)
-            if re.match(
-                r"https://(mybinder\.org|colab\.research\.google\.com)", reference
-            )
-        ]
-        if address is None or not name.startswith("notebooks/"):
+        links = [link for _, link in references(soup) if re.match(known, link)]
+        if not name.startswith("notebooks/"):
             assert links == [], name
             continue
-        owner_and_name = address.removeprefix("https://github.com/")
-        notebook = f"{name.removesuffix('.html')}.ipynb"
-        assert {urlsplit(link).netloc for link in links} == {
-            "mybinder.org",
-            "colab.research.google.com",
-        }, name
+        assert {urlsplit(link).netloc for link in links} == expected, name
         for link in links:
-            assert f"/{owner_and_name}/" in link, name
-            assert re.search(r"/main\b", link), name
+            owner_and_name = urlsplit(settings["repository"]["url"]).path
+            assert f"{owner_and_name}/" in link, name
+            assert re.search(rf"/{settings['repository']['branch']}\b", link), name
+            notebook = f"{name.removesuffix('.html')}.ipynb"
             assert unquote(link).endswith(f"/{notebook}"), name

@@ -1,6 +1,7 @@
 """The site's sources: settings, pages, citations, workflows, environments."""
 
 import importlib.util
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -12,8 +13,14 @@ import nbformat
 import pytest
 import yaml
 
-from caebook.build.chapters import find_chapters
-from caebook.build.site import add_install_cells, launch_settings, repository_address
+from caebook.build.chapters import Chapter, find_chapters
+from caebook.build.imports import imported_names
+from caebook.build.launch import (
+    add_install_cells,
+    launch_branch,
+    launch_settings,
+    repository_address,
+)
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -38,6 +45,13 @@ def toc_files() -> list[str]:
         e for chapter in chapters for e in (chapter, *chapter.get("sections", []))
     ]
     return [toc["root"], *(entry["file"] for entry in entries)]
+
+
+def sources() -> list[Chapter]:
+    """The chapters as they stand in this checkout, wherever the project's root is."""
+    paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    paths += sorted((ROOT / "notebooks" / "experiments").glob("*.ipynb"))
+    return [Chapter.read(path) for path in paths]
 
 
 def prose() -> dict[str, str]:
@@ -66,14 +80,9 @@ def test_toc_names_every_page_and_only_pages_that_exist():
     assert notebooks | pages | generated == set(files)
 
 
-def test_settings_keep_the_site_self_contained():
+def test_settings_execute_nothing_and_name_no_address():
     config = read_yaml(ROOT / "_config.yml")
-    sphinx = config["sphinx"]
     assert config["execute"]["execute_notebooks"] == "off"
-    assert sphinx["recursive_update"] is True
-    assert "sphinx_thebe" not in sphinx["config"]["extensions"]
-    assert set(sphinx["local_extensions"]) <= set(sphinx["config"]["extensions"])
-    assert sphinx["config"]["nb_ipywidgets_js"] == {}
     # An address or a launch button here would be a dead link in somebody's copy.
     assert not {"repository", "launch_buttons"} & set(config)
 
@@ -104,24 +113,12 @@ def bibliography_keys() -> list[str]:
     return re.findall(r"^@\w+\{([^,]+),", text, re.MULTILINE)
 
 
-def test_bibliography_keys_are_unique_and_cover_the_five_sources():
-    keys = bibliography_keys()
-    assert len(keys) == len(set(keys))
-    assert set(keys) >= {
-        "mnistdcnnencode",
-        "deepcnnautoencoder",
-        "udacityconvautoencoder",
-        "cnnautoencodermnist",
-        "cnnencoder",
-    }
-
-
 def test_every_citation_and_term_is_defined():
     keys = set(bibliography_keys())
     glossary = (BOOK / "glossary.md").read_text(encoding="utf-8")
     body = glossary.split(":::{glossary}")[1].split(":::")[0]
     terms = {line for line in body.splitlines() if line and not line.startswith(" ")}
-    assert len(terms) > 30
+    assert terms
     for name, text in prose().items():
         for cited in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text):
             assert {key.strip() for key in cited.split(",")} <= keys, (name, cited)
@@ -188,14 +185,10 @@ def test_adjacent_framework_cells_become_one_tab_set():
     assert keras[0]["sync_id"] != torch[0]["sync_id"]
 
 
-def test_a_framework_without_its_counterpart_is_reported(monkeypatch):
-    module = extension("framework_tabs")
-    warnings = []
-    monkeypatch.setattr(
-        module.LOGGER, "warning", lambda text, *args, **rest: warnings.append(args)
-    )
-    module.FrameworkTabs(document(cell(["tab-keras"]))).apply()
-    assert warnings == [("tab-torch",)]
+def test_a_framework_without_its_counterpart_is_reported(caplog):
+    extension("framework_tabs").FrameworkTabs(document(cell(["tab-keras"]))).apply()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "tab-torch" in record.getMessage()
 
 
 def test_solutions_are_called_solutions():
@@ -226,23 +219,12 @@ def test_chapter_figure_finds_a_figure_by_name_with_its_alternative_text():
 # ---- environments and workflows ------------------------------------------------------
 
 
-def test_binder_installs_the_same_lock_and_package():
+def test_binder_installs_the_lock_the_package_and_nothing_else():
     environment = read_yaml(ROOT / "environment.yml")
     *conda, last = environment["dependencies"]
     assert sorted(re.split("[=<>]", entry)[0] for entry in conda) == ["pip", "python"]
-    version = next(entry for entry in conda if entry.startswith("python"))
-    assert version == "python=3.12"  # within what pyproject.toml and the lock allow
-    pip = last["pip"]
-    assert "-r requirements.lock" in pip
-    assert "-e ." in pip
-    # Nothing is named beside the lock, so no second version of anything can creep in.
-    rest = set(pip) - {"-r requirements.lock", "-e ."}
-    assert rest == {"--extra-index-url https://download.pytorch.org/whl/cpu"}
-    lock = (ROOT / "requirements.lock").read_text()
-    pins = re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE)
-    assert {"torch", "keras", "jupyter-book", "papermill", "jupyterlab"} <= {
-        name for name, _ in pins
-    }
+    options = {entry for entry in last["pip"] if entry.startswith("--")}
+    assert set(last["pip"]) - options == {"-r requirements.lock", "-e ."}
 
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -261,6 +243,20 @@ def test_workflows_are_pinned_and_ask_for_little(path):
             assert "|| true" not in step.get("run", "")
 
 
+def test_workflows_import_what_the_package_has():
+    scripts = [
+        script
+        for path in WORKFLOWS
+        for job in read_yaml(path)["jobs"].values()
+        for step in job["steps"]
+        for script in re.findall(r"python -c '(.*?)'", step.get("run", ""), re.S)
+    ]
+    names = {name for script in scripts for name in imported_names(script)}
+    assert names
+    for name in names:
+        assert pkgutil.resolve_name(name)
+
+
 def test_workflows_call_targets_that_the_makefile_has():
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
@@ -274,21 +270,33 @@ def test_workflows_call_targets_that_the_makefile_has():
     assert set(commands) <= targets
 
 
-def test_citation_file_names_the_book_and_its_licences():
+def test_citation_file_names_the_book():
     citation = read_yaml(ROOT / "CITATION.cff")
-    assert citation["cff-version"] == "1.2.0"
     assert citation["title"] == read_yaml(ROOT / "_config.yml")["title"]
-    assert citation["message"] and citation["authors"]
-    assert citation["license"] == ["MIT", "CC-BY-4.0"]
 
 
 def test_pages_are_written_without_machine_paths():
     for name, text in prose().items():
         assert not re.search(r"/(?:root|home|tmp|Users)/", text), name
-        assert str(ROOT) not in text, name
 
 
 # ---- launch links -----------------------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A function that makes this a git checkout with an origin, or with none."""
+    for name in ("GITHUB_REPOSITORY", "GITHUB_SERVER_URL", "CAEBOOK_LAUNCH_BRANCH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
+
+    def make(origin: str | None) -> None:
+        git = ["git", "-C", str(tmp_path)]
+        subprocess.run([*git, "init", "-q"], check=True)
+        if origin:
+            subprocess.run([*git, "remote", "add", "origin", origin], check=True)
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -304,49 +312,63 @@ def test_pages_are_written_without_machine_paths():
         (None, None),
     ],
 )
-def test_address_comes_from_the_git_remote(remote, address, tmp_path, monkeypatch):
-    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
-    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
-    git = ["git", "-C", str(tmp_path)]
-    subprocess.run([*git, "init", "-q"], check=True)
-    if remote:
-        subprocess.run([*git, "remote", "add", "origin", remote], check=True)
+def test_address_comes_from_the_git_remote(checkout, remote, address):
+    checkout(remote)
     assert repository_address() == address
 
 
-def test_address_comes_from_the_environment_first(monkeypatch):
-    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/book")
-    monkeypatch.delenv("GITHUB_SERVER_URL", raising=False)
-    assert repository_address() == "https://github.com/someone/book"
+BINDER, COLAB = "binderhub_url", "colab_url"
 
 
-def test_links_only_where_they_lead_somewhere(monkeypatch):
-    monkeypatch.delenv("CAEBOOK_LAUNCH_BRANCH", raising=False)
-    assert launch_settings(None) == {}
-    local = launch_settings("https://github.com/someone/book")
-    assert local["repository"]["branch"] == "main"
-    assert "colab_url" not in local["launch_buttons"]
-    monkeypatch.setenv("CAEBOOK_LAUNCH_BRANCH", "launch")
-    published = launch_settings("https://github.com/someone/book")
-    assert published["repository"]["branch"] == "launch"
-    assert "colab_url" in published["launch_buttons"]
+@pytest.mark.parametrize(
+    ("environment", "origin", "address", "branch", "buttons"),
+    [
+        ({}, None, None, None, set()),
+        ({"GITHUB_REPOSITORY": "one/book"}, None, "one/book", "main", {BINDER}),
+        ({}, "git@github.com:two/book.git", "two/book", "main", {BINDER}),
+        ({"GITHUB_REPOSITORY": "one/book"}, "git@github.com:two/book", "one/book",
+         "main", {BINDER}),
+        ({"CAEBOOK_LAUNCH_BRANCH": "launch"}, "git@github.com:two/book", "two/book",
+         "launch", {BINDER, COLAB}),
+        ({"CAEBOOK_LAUNCH_BRANCH": "launch"}, None, None, None, set()),
+    ],
+    ids=["no address", "environment", "origin", "environment before origin",
+         "launch branch", "launch branch without address"],
+)  # fmt: skip
+def test_links_lead_to_the_address_and_branch_at_hand(
+    checkout, monkeypatch, environment, origin, address, branch, buttons
+):
+    checkout(origin)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = launch_settings(repository_address(), launch_branch())
+    if address is None:
+        assert settings == {}
+        return
+    assert settings["repository"] == {
+        "url": f"https://github.com/{address}",
+        "branch": branch,
+    }
+    assert settings["launch_buttons"].keys() & {BINDER, COLAB} == buttons
 
 
 def test_colab_chapters_install_what_they_import(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
-    before = find_chapters()
     monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
     add_install_cells("https://github.com/someone/book")
-    for old, new in zip(before, find_chapters(), strict=True):
-        assert new.code_cells[1:] == old.code_cells
-        install = new.code_cells[0].source
-        assert "git+https://github.com/someone/book@main" in install
-        compile(install.replace("%pip", "pass  #"), "install", "exec")
+    chapters = find_chapters()
+    for chapter, original in zip(chapters, sources(), strict=True):
+        install, *others = chapter.code_cells
+        # The launch branch has the cell already, with an address of its own.
+        assert [c for c in original.code_cells if c.id != "install"] == others
+        compile(install.source.replace("%pip", "pass  #"), "install", "exec")
+    add_install_cells("https://github.com/someone/book")
+    assert [c.notebook for c in find_chapters()] == [c.notebook for c in chapters]
     # What the package needs and Colab does not have must be named.
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {re.split(r"[<>=; ]", d)[0] for d in project["dependencies"]}
     on_colab = {
-        "ipython", "keras", "matplotlib", "numpy", "pillow", "requests",
+        "ipython", "keras", "matplotlib", "numpy", "pillow", "pydantic", "requests",
         "scikit-image", "scipy", "tensorflow", "tensorflow-cpu", "torch", "tqdm",
     }  # fmt: skip
-    assert needed - on_colab <= set(install.split())
+    assert needed - on_colab <= set(install.source.split())

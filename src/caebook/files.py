@@ -169,6 +169,8 @@ def _write_errors(
     """Turn a failure to write `place` into a `WriteError` that says what to do."""
     try:
         yield
+    except filelock.Timeout:  # an OSError, but nothing is wrong with the path
+        raise
     except OSError as error:
         if not _is_about(error, place, temporary):
             raise
@@ -190,7 +192,9 @@ def _is_about(error: OSError, place: Path, temporary: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path, timeout: float = -1) -> Iterator[None]:
+def locked(
+    path: Path, timeout: float = -1, remedy: str | None = None
+) -> Iterator[None]:
     """Hold a lock file; the lock ends with its process, so it never goes stale.
 
     Parameters
@@ -199,6 +203,8 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
         The lock file; missing folders are made.
     timeout : float
         Seconds to wait for another holder; below 0: without limit.
+    remedy : str, optional
+        As in `replacing_file`.
 
     Raises
     ------
@@ -209,7 +215,7 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
     """
     path = Path(os.path.realpath(path))
     lock = filelock.FileLock(path, timeout=timeout)
-    with _write_errors(path, path, path, None):
+    with _write_errors(path, path, path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:

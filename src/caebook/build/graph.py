@@ -1,153 +1,210 @@
-"""Builds the book: settles what to build, runs the graph, makes the site.
+"""The build's graph: which job depends on what, and running what is out of date.
 
-``python -m caebook.build reader`` is what ``make book`` calls. The graph itself, which
-chapter depends on what, is in the Snakefile.
+`prepare` writes down all that a job depends on, and Snakemake compares the times of
+these files with those of the job's outputs. The Snakefile says how it runs a job.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import fcntl
+import csv
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
-import psutil
-
-from caebook import data
-from caebook.build.chapters import Build, Chapter, find_chapters, find_jobs, stored
-from caebook.build.site import make_site, repository_address
-from caebook.errors import BuildError, CaebookError
+from caebook.build.chapters import Build, Chapter, find_chapters, stored_files
+from caebook.build.imports import Package, imported_names
+from caebook.build.launch import launch_branch, launch_settings, repository_address
+from caebook.errors import BuildError, ChapterError
 from caebook.files import digest, digest_files, root, write_text
-from caebook.settings import PROFILES
 
-# Modules that no chapter imports: changing them must not execute anything again.
-_ENGINE = {"build", "cli"}
+PACKAGE = Path(__file__).parents[1]
 
 
-@contextlib.contextmanager
-def only_build(folder: Path) -> Iterator[None]:
-    """Hold the build folder, and leave no process at work there behind.
+@dataclass(frozen=True)
+class Job:
+    """A job as the Snakefile reads it; paths are relative to the build's folder.
 
-    The lock vanishes with its process, however that ends, so it never goes stale.
+    Attributes
+    ----------
+    command : arguments of ``python -m``
+    inputs : files that it depends on
+    record : the file that it writes last, when all went well
+    results : the other files that it makes
+    priority : jobs that many others wait for go first, so that no core is idle at last
+    """
+
+    name: str
+    command: list[str]
+    inputs: list[str]
+    record: str
+    results: list[str]
+    priority: int = 0
+
+
+def prepare(build: Build, only: list[str] | None = None) -> None:
+    """Write down the jobs, and what each depends on, for Snakemake.
+
+    Files change only if their content does.
+
+    Parameters
+    ----------
+    only : chapters, experiments or jobs to execute, with all that they read; the whole
+        book and its site if there is none
 
     Raises
     ------
     BuildError
-        If another build holds the folder.
+        If a chapter or what it declares is invalid.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(
-                f"another build is at work in {folder}; wait for it, or stop it"
-            ) from None
-        _clear(folder)
-        try:
-            yield
-        finally:
-            _clear(folder)
-
-
-def _clear(folder: Path) -> None:
-    """Kill the jobs and kernels of a build here, and drop what they left half done.
-
-    They are known by the build folder's name in their environment.
-    """
-    while leftovers := [p for p in psutil.process_iter() if _works_for(p, folder)]:
-        for process in leftovers:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(leftovers, timeout=5)
-    for pattern in (".work-*", ".site-*"):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _works_for(process: psutil.Process, folder: Path) -> bool:
-    try:
-        return process.environ().get("CAEBOOK_BUILD") == str(folder)
-    except (psutil.Error, OSError):  # another user's, or gone
-        return False
-
-
-def prepare(build: Build) -> list[str]:
-    """Write down what each job depends on; files change only if their content does.
-
-    Snakemake then compares their times with those of the stamps.
-
-    Returns
-    -------
-    list of str
-        Stamps of the jobs whose results are not there, or no longer.
-
-    Raises
-    ------
-    BuildError
-        If a chapter or what it declares is not right.
-    """
-    jobs = find_jobs(build)
     folder = build.folder
+    chapters = find_chapters()
+    jobs = {job.name: job for c in chapters for job in c.jobs(build)}
+    graph = job_graph(list(jobs.values()), build)
+    needed = needed_jobs(_job_names(only or [], chapters, build), graph)
+    package = Package.read(PACKAGE)
     _write_if_changed(folder / "build.json", asdict(build))
-    _write_if_changed(folder / "graph.json", job_graph(jobs, build))
-    package = Path(__file__).parents[1]
-    sources = [
-        path
-        for path in package.rglob("*.py")
-        if path.relative_to(package).parts[0] not in _ENGINE
+    for name in needed:
+        depends = dependencies(jobs[name], build, package)
+        _write_if_changed(folder / "inputs" / f"{name}.json", depends)
+    listed = [_chapter_job(jobs[name], build, jobs, graph) for name in needed]
+    if not only:
+        _write_if_changed(
+            folder / "inputs" / "site.json", _site_dependencies(chapters, package)
+        )
+        made = [path for job in listed for path in (job.record, job.results[0])]
+        listed.append(
+            Job(
+                name="site",
+                command=["caebook.build.site"],
+                inputs=["inputs/site.json", *made],
+                record="site.json",
+                results=["html/index.html"],
+            )
+        )
+    _write_if_changed(folder / "jobs.json", [asdict(job) for job in listed])
+
+
+def _chapter_job(
+    chapter: Chapter,
+    build: Build,
+    jobs: dict[str, Chapter],
+    graph: dict[str, list[str]],
+) -> Job:
+    reads = set(chapter.reads(build)) - set(chapter.writes(build))
+    read = [
+        str("runs" / path)
+        for other in graph[chapter.name]
+        for name in jobs[other].writes(build)
+        if name in reads
+        for path in stored_files(name)
     ]
-    shared = {
+    wrote = chain.from_iterable(map(stored_files, chapter.writes(build)))
+    return Job(
+        name=chapter.name,
+        command=["caebook.build.execute", chapter.name],
+        inputs=[
+            f"inputs/{chapter.name}.json",
+            *(jobs[other].record for other in graph[chapter.name]),
+            *read,
+        ],
+        record=chapter.record,
+        results=[chapter.executed, *(str("runs" / path) for path in wrote)],
+        priority=sum(chapter.name in used for used in graph.values()),
+    )
+
+
+def dependencies(chapter: Chapter, build: Build, package: Package) -> dict:
+    """What a chapter depends on besides the jobs whose runs it reads, as digests."""
+    return {
         "build": asdict(build),
-        "package": digest_files(sources),
         "lock": digest_files([root() / "requirements.lock"]),
+        "rooms": _room_digests(_imports(chapter), package),
+        "code": chapter.code_digest(),
+        "point": chapter.point,
+        "reads": chapter.reads(build),
+        "writes": chapter.writes(build),
+        "reference": {
+            name: digest_files((root() / "reference" / name).iterdir())
+            for name in reference_runs(chapter, build)
+        },
     }
-    lost = []
-    reference = digest_files((root() / "reference").glob("*/run.json"))
-    for job in jobs:
-        reads, writes = job.reads(build), job.writes(build)
-        depends = {
-            **shared,
-            "code": job.code_digest(),
-            "point": job.point,
-            "reads": reads,
-            "writes": writes,
-            "reference": reference if reads else None,
-        }
-        stamp = folder / "done" / f"{job.name}.json"
-        results = [stamp, folder / "notebooks" / f"{job.name}.ipynb"]
-        results += [build.runs / _proof(name) for name in writes]
-        if not all(path.is_file() for path in results):
-            stamp.unlink(missing_ok=True)
-            lost.append(f"done/{stamp.name}")
-        _write_if_changed(folder / "inputs" / f"{job.name}.json", depends)
+
+
+def _site_dependencies(chapters: list[Chapter], package: Package) -> dict:
+    name = f"{package.folder.name}.build"
     book = [root() / "_config.yml", *(root() / "book").rglob("*")]
-    site = {
-        **shared,
+    return {
+        "lock": digest_files([root() / "requirements.lock"]),
+        "rooms": _room_digests({name}, package),
         "book": digest_files(book),
-        "chapters": {job.page: digest(job.notebook) for job in jobs},
-        "engine": digest_files((package / "build").glob("*.py")),
-        "repository": repository_address(),
+        "chapters": {chapter.page: digest(chapter.notebook) for chapter in chapters},
+        "launch": launch_settings(repository_address(), launch_branch()),
     }
-    _write_if_changed(folder / "inputs" / "site.json", site)
-    if not (folder / "html" / "index.html").is_file():
-        (folder / "site.json").unlink(missing_ok=True)
-    return lost
 
 
-def _proof(name: str) -> Path:
-    """The file below ``runs/`` that is there if a run or finding is."""
-    path = stored(name)
-    return path if path.suffix else path / "run.json"
+def _room_digests(names: set[str], package: Package) -> dict[str, str]:
+    rooms = sorted(package.rooms_behind(names))
+    return {room: package.room_digest(room) for room in rooms}
+
+
+def _imports(chapter: Chapter) -> set[str]:
+    """Names that the chapter's code cells import.
+
+    Raises
+    ------
+    ChapterError
+        If a cell is not valid Python.
+    """
+    names = set()
+    for cell in chapter.code_cells:
+        try:
+            names |= imported_names(_python(cell.source))
+        except SyntaxError as error:
+            raise ChapterError(
+                f"notebooks/{chapter.page}.ipynb, cell {cell.id!r}, line "
+                f"{error.lineno}: not valid Python: {error.msg}"
+            ) from error
+    return names
+
+
+def _python(source: str) -> str:
+    """A cell's source with IPython's own syntax, such as ``%pip``, made Python."""
+    if not any(line.lstrip().startswith(("%", "!")) for line in source.splitlines()):
+        return source
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return TransformerManager().transform_cell(source)
+
+
+def reference_runs(chapter: Chapter, build: Build) -> list[str]:
+    """The runs in ``reference/`` that a chapter may load.
+
+    A chapter that declares ``shallow+short-…`` also loads ``shallow-…`` from there, be
+    it to read or in place of the brief training that it writes itself. One that reads
+    an experiment may load all runs of that system.
+    """
+    declared = {*chapter.reads(build), *chapter.writes(build)}
+    names = declared | {_source(name) for name in declared}
+    systems = {
+        name.partition("+")[0]
+        for experiment in chapter.experiments()
+        for job in experiment.jobs(build)
+        for name in job.writes(build)
+    }
+    return sorted(
+        path.parent.name
+        for path in (root() / "reference").glob("*/run.json")
+        if path.parent.name in names or path.parent.name.partition("+")[0] in systems
+    )
+
+
+def _source(name: str) -> str:
+    """The name of the fully trained run that a brief training stands in for."""
+    return name.replace("+short-", "-")
 
 
 def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
@@ -156,7 +213,8 @@ def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
     Raises
     ------
     BuildError
-        If two jobs write the same run, or one reads a run that nobody writes.
+        If two jobs write the same run, or one reads a run that is written by none and
+        not in ``reference/``.
     """
     writer: dict[str, str] = {}
     for job in jobs:
@@ -164,11 +222,13 @@ def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
             if run in writer:
                 raise BuildError(f"{writer[run]} and {job.name} both write {run}")
             writer[run] = job.name
+    reference = root() / "reference"
     graph = {}
     for job in jobs:
         reads = job.reads(build)
         for run in reads:
-            if run not in writer and not (root() / "reference" / run).is_dir():
+            stand_ins = (reference / run, reference / _source(run))
+            if run not in writer and not any(path.is_dir() for path in stand_ins):
                 raise BuildError(
                     f"notebooks/{job.page}.ipynb reads {run}, which no chapter "
                     "writes and reference/ does not hold"
@@ -178,17 +238,46 @@ def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
     return graph
 
 
-def _write_if_changed(path: Path, content: dict) -> None:
+def _job_names(only: list[str], chapters: list[Chapter], build: Build) -> list[str]:
+    """Names of jobs, where an experiment's own name stands for all of its jobs.
+
+    All jobs if `only` is empty.
+
+    Raises
+    ------
+    BuildError
+        If there is no job or experiment of that name.
+    """
+    jobs = {c.path.stem: [job.name for job in c.jobs(build)] for c in chapters}
+    jobs |= {name: [name] for names in jobs.values() for name in names}
+    if unknown := [name for name in only if name not in jobs]:
+        raise BuildError(
+            f"there is no chapter {', '.join(unknown)}; there are "
+            f"{', '.join(c.path.stem for c in chapters)}"
+        )
+    return [job for name in only or jobs for job in jobs[name]]
+
+
+def needed_jobs(names: list[str], graph: dict[str, list[str]]) -> list[str]:
+    """The named jobs, and all jobs whose runs they need, sorted."""
+    needed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += graph[name]
+    return sorted(needed)
+
+
+def _write_if_changed(path: Path, content: dict | list) -> None:
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     if not path.is_file() or path.read_text() != text:
         write_text(path, text)
 
 
-def run_graph(build: Build, targets: list[str], lost: list[str], cores: int) -> None:
-    """Let Snakemake bring the targets up to date.
-
-    Lost stamps that a target needs are forced: Snakemake does not miss a file whose
-    readers are up to date.
+def run(build: Build, cores: int) -> None:
+    """Let Snakemake run the jobs that are out of date.
 
     Raises
     ------
@@ -196,31 +285,17 @@ def run_graph(build: Build, targets: list[str], lost: list[str], cores: int) -> 
         If a job failed; the message is what the failed jobs had to say.
     """
     folder = build.folder
-    lost = [stamp for stamp in lost if stamp in _needed(targets, folder)]
     for report in folder.glob("failed/*.txt"):
         report.unlink()
-    command = [
-        sys.executable, "-m", "snakemake", *targets,
-        "--snakefile", str(root() / "Snakefile"),
-        "--directory", str(folder),
-        "--cores", str(cores),
-        "--rerun-triggers", "mtime",
-        "--rerun-incomplete",  # a killed build left its mark; its jobs run again
-        *(["--forcerun", *lost] if lost else []),
-        "--nolock",  # `only_build` is the lock
-        "--runtime-source-cache-path", str(folder / ".snakemake" / "sources"),
-    ]  # fmt: skip
-    environment = {
-        **os.environ,
-        "CAEBOOK_ROOT": str(root()),
-        "CAEBOOK_BUILD": str(folder),
-    }
     log = folder / "snakemake.log"
     with open(log, "w") as messages:
         # A session of its own: Ctrl-C reaches this process only, which then kills all
         # the others at once instead of each reporting its own interruption.
         process = subprocess.Popen(
-            command, env=environment, stderr=messages, start_new_session=True
+            [*_snakemake(build), "--cores", str(cores)],
+            env=_environment(build),
+            stderr=messages,
+            start_new_session=True,
         )
         if process.wait() == 0:
             return
@@ -231,95 +306,42 @@ def run_graph(build: Build, targets: list[str], lost: list[str], cores: int) -> 
     )
 
 
-def _needed(targets: list[str], folder: Path) -> set[str]:
-    """The stamps that `targets` depend on, and themselves."""
-    graph = json.loads((folder / "graph.json").read_text())
-    if "site.json" in targets:
-        return {f"done/{name}.json" for name in graph}
-    needed: set[str] = set()
-    waiting = list(targets)
-    while waiting:
-        stamp = waiting.pop()
-        if stamp not in needed:
-            needed.add(stamp)
-            used = graph.get(Path(stamp).stem, [])
-            waiting += [f"done/{name}.json" for name in used]
-    return needed
+def pending(build: Build) -> list[str]:
+    """Names of the jobs that are out of date, as Snakemake's table of outputs says.
+
+    Raises
+    ------
+    BuildError
+        If Snakemake cannot read the graph.
+    """
+    result = subprocess.run(
+        [*_snakemake(build), "--cores", "1", "--summary"],
+        env=_environment(build),
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode:
+        raise BuildError(f"{result.stderr[-3000:]}\nSnakemake failed.")
+    table = csv.DictReader(result.stdout.splitlines(), delimiter="\t")
+    return sorted({row["rule"] for row in table if row["plan"] == "update pending"})
 
 
-def _job_names(chosen: list[str], build: Build) -> list[str]:
-    """Names of jobs, where an experiment's own name stands for all of its jobs."""
-    jobs = {c.path.stem: [j.name for j in c.jobs(build)] for c in find_chapters()}
-    return [job for name in chosen for job in jobs.get(name, [name])]
+def _snakemake(build: Build) -> list[str]:
+    folder = build.folder
+    return [
+        sys.executable, "-m", "snakemake",
+        "--snakefile", str(root() / "Snakefile"),
+        "--directory", str(folder),
+        "--rerun-triggers", "mtime",
+        "--rerun-incomplete",  # a killed build left its mark; its jobs run again
+        "--nolock",  # `only_build` is the lock
+        "--runtime-source-cache-path", str(folder / ".snakemake" / "sources"),
+    ]  # fmt: skip
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _make_site() -> int:
-    """The graph's last job; the current folder is the build's."""
-    build = Build.read(Path.cwd())
-    try:
-        make_site(build)
-    except BuildError as error:
-        write_text(build.folder / "failed" / "site.txt", f"{error}\n")
-        return 1
-    return 0
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Build the book under one profile, or some of its chapters."""
-    parser = argparse.ArgumentParser(prog="python -m caebook.build")
-    parser.add_argument("profile", choices=PROFILES, nargs="?", default="reader")
-    parser.add_argument("--digits", default="auto-digits")
-    parser.add_argument("--letters", default="auto-letters")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--only", nargs="+", metavar="CHAPTER", default=[],
-        help="execute these (e.g. 03_shallow, ladder) and what they read; no site",
-    )  # fmt: skip
-    parser.add_argument("--site-only", action="store_true", help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
-    if chosen.site_only:
-        return _make_site()
-    started = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        with only_build(root() / "build" / chosen.profile):
-            build = Build(
-                chosen.profile,
-                data.resolve(chosen.digits),
-                data.resolve(chosen.letters),
-                chosen.seed,
-            )
-            print(
-                f"profile {build.profile}: digits {build.digits}, letters "
-                f"{build.letters}, seed {build.seed}",
-                flush=True,
-            )
-            lost = prepare(build)
-            targets = [f"done/{name}.json" for name in _job_names(chosen.only, build)]
-            run_graph(build, targets or ["site.json"], lost, chosen.cores)
-    except CaebookError as error:
-        print(f"\nThe book was not built.\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped. The next build goes on from here.", file=sys.stderr)
-        return 130
-    seconds = f"({time.monotonic() - started:.0f} s)"
-    if chosen.only:
-        notebooks = (build.folder / "notebooks").relative_to(root())
-        print(f"\nThe executed chapters are in {notebooks}/ {seconds}.")
-        return 0
-    index = (build.folder / "html" / "index.html").relative_to(root())
-    print(f"\nThe book is at {index} {seconds}.")
-    if chosen.digits == "auto-digits" and build.digits != "mnist":
-        print("It was computed on the stand-in data: the real MNIST was out of reach.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _environment(build: Build) -> dict[str, str]:
+    return {
+        **os.environ,
+        "CAEBOOK_ROOT": str(root()),
+        "CAEBOOK_BUILD": str(build.folder),
+    }

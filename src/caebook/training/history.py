@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
+
+LOGGER = logging.getLogger("caebook.training")
 
 
 @dataclass
@@ -14,12 +17,20 @@ class History:
     seconds: list[float] = field(default_factory=list)
 
     def add(self, epochs: int, loss: float, val_loss: float, seconds: float) -> None:
-        """Append an epoch and print it as one line of plain text."""
+        """Append an epoch; print it as a line for the reader, and log the same line.
+
+        Parameters
+        ----------
+        epochs : how many there will be
+        loss, val_loss : mean loss of an image, in training and in validation
+        seconds : what the epoch's training took
+        """
         self.loss.append(float(loss))
         self.val_loss.append(float(val_loss))
         self.seconds.append(float(seconds))
-        print(
+        line = (
             f"epoch {len(self.loss)}/{epochs}  loss {loss:.4f}  "
-            f"val_loss {val_loss:.4f}  {seconds:.0f} s",
-            flush=True,
+            f"val_loss {val_loss:.4f}  {seconds:.0f} s"
         )
+        print(line, flush=True)
+        LOGGER.info(line)
