@@ -19,7 +19,7 @@ from caebook import runs
 
 
 class Layer(NamedTuple):
-    """A row of a table. `pad` is added by a convolution, cut off by a transposed one."""
+    """A table row; `pad` is added by a convolution, cropped by a transposed one."""
 
     op: str
     output: tuple[int, int, int]  # height, width, channels
