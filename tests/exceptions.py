@@ -73,7 +73,6 @@ LONG_CELLS = {
         "def-principal-components-images": 30,
         "def-nearest-points-centres": 29,
         "def-cluster-method-pictures": 27,
-        "def-front-rows-key": 26,
         "mean-patterns-components": 36,
     },
     "11_results": {
