@@ -37,9 +37,7 @@ CPU_V1 = "9:name=systemd:/\n4:cpu,cpuacct:/docker/abc\n"
 def test_cores_are_those_of_affinity_and_quota(
     tmp_path, monkeypatch, process, files, cores
 ):
-    monkeypatch.setattr(
-        os, "sched_getaffinity", lambda _: set(range(8)), raising=False
-    )
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     if process is not None:
         (tmp_path / "process").write_text(process)
     for name, content in files.items():
