@@ -123,8 +123,8 @@ if importlib.util.find_spec("caebook") is None:
     lock = (book / "requirements.lock").read_text().splitlines()
     pinned = [line for line in lock if line.partition("==")[0] in names]
     (book / "colab.txt").write_text("\\n".join(pinned))
-    %pip install --quiet --no-deps -r "{{book}}/colab.txt" "{{book}}"
     %pip install --quiet {helpers}
+    %pip install --quiet --no-deps -r "{{book}}/colab.txt" "{{book}}"
 if book.exists():
     os.environ["CAEBOOK_ROOT"] = str(book)"""
 
