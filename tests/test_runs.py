@@ -521,8 +521,7 @@ def test_which_run_is_loaded(project, capsys, profile, there, found):
     line = capsys.readouterr().out
     label = "reference" if where == "reference" else "this build"
     assert line.startswith(f"using {run.name} ({label})") and line.count("\n") == 1
-    assert ("no fully trained run is available" in line) == (variant == "short")
-    briefly = "trained briefly: 2 epochs of 1,000 images;"
+    briefly = "trained briefly (2 epochs of 1,000 images)"
     assert (briefly in line) == (variant == "short")
 
 
@@ -542,8 +541,8 @@ def test_drawn_digits_without_a_run_get_one_of_mnist(project, settings, capsys):
     run = runs.load("deep", "keras", "glyph-digits", settings=settings)
     assert (run.record.dataset, run.instead_of) == ("mnist", "glyph-digits")
     assert capsys.readouterr().out == (
-        "using deep-keras-mnist-s0 (reference); trained on mnist, but this page's "
-        "images are drawn\n"
+        "using deep-keras-mnist-s0 (reference), trained on mnist; the images of this "
+        "page are drawn\n"
     )
     assert run.trained == "50 epochs of 60,000 images of mnist, reference"
     assert not run.comparable  # what this page measures is not on MNIST
@@ -564,7 +563,10 @@ def test_drawn_digits_without_an_experiment_get_that_of_mnist(
     capsys.readouterr()
     (run,) = runs.find("deep", "glyph-digits", settings=settings)
     assert run.instead_of == "glyph-digits"
-    assert "; trained on mnist, but" in capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        "using 1 runs of deep (reference), trained briefly (2 epochs of 1,000 images "
+        "of mnist); the images of this page are drawn\n"
+    )
 
 
 def test_record_without_models_is_found_but_not_loaded(project, settings):
@@ -586,7 +588,7 @@ def test_brief_training_of_a_variant_replaces_it(settings, capsys):
     save(settings, variant="nearest+short")
     capsys.readouterr()
     assert load("nearest").record.variant == "nearest+short"
-    assert "no fully trained run is available" in capsys.readouterr().out
+    assert "trained briefly" in capsys.readouterr().out
     save(settings, variant="nearest")
     assert load("nearest").record.variant == "nearest"
     assert load("nearest+short").record.variant == "nearest+short"

@@ -207,12 +207,7 @@ def load(
         # A record without models, as that of a further seed, is only good for `find`.
         if (folder / "run.json").is_file() and any(folder.glob("*.onnx")):
             run = _used_for(dataset, read(folder))
-            line = f"using {name} ({_origin(place.folder)})"
-            if place.brief:
-                line += f", trained briefly: {run.trained.rpartition(',')[0]}"
-            if place.brief and not asked_briefly:
-                line += "; no fully trained run is available"
-            print(line + _about_data(run))
+            print(f"using {name} ({_origin(place.folder)}){_training(run, place)}")
             return run
     raise RunError(_missing(f"run {' or '.join(dict.fromkeys(names))}", settings))
 
@@ -241,10 +236,10 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
             and run.record.variant.endswith("+short") == place.brief
         ]
         if found:
-            line = f"using {len(found)} runs of {system} ({_origin(place.folder)})"
-            if place.brief:
-                line += f", trained briefly: {found[0].trained.rpartition(',')[0]}"
-            print(line + _about_data(found[0]))
+            print(
+                f"using {len(found)} runs of {system} ({_origin(place.folder)})"
+                f"{_training(found[0], place)}"
+            )
             return found
     raise RunError(_missing(f"run of {system} on {dataset}", settings))
 
@@ -293,10 +288,14 @@ def _used_for(dataset: str, run: Run) -> Run:
     return replace(run, instead_of=dataset)
 
 
-def _about_data(run: Run) -> str:
-    if run.instead_of is None:
-        return ""
-    return f"; trained on {run.record.dataset}, but this page's images are drawn"
+def _training(run: Run, place: _Place) -> str:
+    """What a reader should know of its training, unless it was what was asked for."""
+    how = f" briefly ({run.trained.rpartition(',')[0]})" if place.brief else ""
+    if run.instead_of:
+        # `trained` names the data set already
+        on = "" if how else f" on {place.dataset}"
+        return f", trained{how}{on}; the images of this page are drawn"
+    return f", trained{how}" if how else ""
 
 
 def _origin(folder: Path) -> str:
