@@ -20,7 +20,7 @@ from caebook import runs
 
 
 class Layer(NamedTuple):
-    """A row of a table. `pad` is added by a convolution, cut off by a transposed one."""
+    """A row of a table. A convolution adds `pad`, a transposed one cuts it off."""
 
     op: str
     output: tuple[int, int, int]  # height, width, channels
