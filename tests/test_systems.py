@@ -6,7 +6,6 @@ recognised by what they do to the numbers.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from caebook import runs
 
 
 class Layer(NamedTuple):
-    """A row of a table. A convolution adds `pad`, a transposed one cuts it off."""
+    """A table row; `pad` is added by a convolution, cropped by a transposed one."""
 
     op: str
     output: tuple[int, int, int]  # height, width, channels
@@ -281,6 +280,6 @@ def test_recorded_network_is_the_table(system, data, framework, smoke_book, stam
     *counts, code = STATED[system]
     assert read_layers(run.folder / "encoder.onnx", (28, 28)) == encoder
     assert read_layers(run.folder / "decoder.onnx", code) == decoder
-    parameters = run.record["parameters"]
-    assert [parameters[part] for part in ("total", "encoder", "decoder")] == counts
-    assert run.record["code"] == {"shape": list(code), "count": math.prod(code)}
+    parameters = run.record.parameters
+    assert [parameters.total, parameters.encoder, parameters.decoder] == counts
+    assert run.record.code.shape == tuple(code)
