@@ -57,7 +57,7 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, os.path.realpath(path))
 
 
@@ -82,7 +82,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     with _write_errors(path), _temporary(path, "folder") as temporary:
         yield temporary
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, 0o777 & ~_umask())
         earlier = temporary.with_name(f"{temporary.name}-earlier")
         replaces = path.exists()
         if replaces:
@@ -121,6 +121,13 @@ def _temporary(path: Path, kind: str) -> Iterator[Path]:
         else:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The permissions that the user takes from new files; reading them sets them."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @contextlib.contextmanager
