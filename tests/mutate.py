@@ -3,8 +3,8 @@
 ``python tests/mutate.py --count 100000 --seed 0`` makes that many files from good ones:
 bits flipped, pieces cut out, doubled or exchanged, lengths changed, half of them with a
 recomputed checksum. Each must decode to the images that it declares, or raise
-`CorruptFile`. The same seed makes the same files. `test_codec.py` runs it with a smaller
-count.
+`CorruptFile`. The same seed makes the same files. `test_codec.py` runs it with a
+smaller count.
 """
 
 import argparse

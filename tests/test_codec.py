@@ -428,9 +428,7 @@ def test_the_error_for_a_folder_without_one_model_gives_the_remedy(tmp_path):
     assert codec.find_model(run.folder / "codec-lloyd-max3.npz").quantiser.bits == 3
 
 
-def test_a_packaged_run_decodes_the_same_with_another_last_layer(
-    model, tmp_path
-):
+def test_a_packaged_run_decodes_the_same_with_another_last_layer(model, tmp_path):
     run = codec.package(model.run, tmp_path / "models")
     assert run.folder == tmp_path / "models" / model.run.name
     kernels = convolutions((run.folder / "decoder.onnx").read_bytes())
