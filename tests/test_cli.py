@@ -1,10 +1,17 @@
 """The `caebook` command: images in files, .cae files, models, and what it prints."""
 
 import gzip
+import json
 import os
 import re
+import shutil
+import signal
+import struct
 import subprocess
 import sys
+import time
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +23,7 @@ from PIL import Image
 
 from caebook import cli, codec, data
 from caebook.codec import image_files, locate
+from caebook.evaluation import metrics
 from caebook.files import root
 
 IMAGES = tiny.images(40)
@@ -71,7 +79,7 @@ def put(here: Path, kind: str) -> Path:
 
 
 def read(path: Path) -> np.ndarray:
-    return np.array(image_files.read_images([path]))
+    return np.array(image_files.read_images([path]).images)
 
 
 # --- compress and decompress ------------------------------------------------------
@@ -114,7 +122,7 @@ def test_a_single_image(default, here):
 def test_a_single_image_in_a_folder(default, here):
     (here / "one.cae").write_bytes(codec.compress(IMAGES[:1], default))
     assert run("decompress", "one.cae", "-o", "out/") == 0
-    assert os.listdir(here / "out") == ["0.png"]
+    assert os.listdir(here / "out") == ["one.png"]
     assert run("decompress", "one.cae", "-o", "out") == 1  # it holds a file
     assert run("compress", "out") == 0
 
@@ -175,12 +183,12 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(default, here, capsys):
     assert (read(earlier) == default.images(default.symbols(IMAGES))).all()
     Path("short.cae").write_bytes(codec.compress(IMAGES[:20], default))
     assert run("decompress", "short.cae", "-o", "out", "--force") == 1
-    assert "20.png, 21.png, 22.png and 17 other files" in capsys.readouterr().err
+    assert "20.png, 21.png, 22.png and 17 more" in capsys.readouterr().err
     assert len(os.listdir("out")) == 40
     (here / "mine").mkdir()
     (here / "mine" / "notes.txt").write_text("mine")
     assert run("decompress", "in.cae", "-o", "mine", "--force") == 1
-    assert "holds notes.txt" in capsys.readouterr().err
+    assert "holds other files (notes.txt)" in capsys.readouterr().err
     assert os.listdir("mine") == ["notes.txt"]
 
 
@@ -196,7 +204,237 @@ def test_limits_and_formats_are_options(default, here, capsys):
     assert (here / "in.idx").read_bytes()[:4] == b"\0\0\x08\x03"
 
 
+# --- order and names --------------------------------------------------------------
+
+NAMES = [f"{number}.png" for number in range(1, 13)]
+
+
+def put_named(folder: Path, names: list[str], images: np.ndarray = IMAGES) -> Path:
+    folder.mkdir()
+    for name, image in zip(names, images, strict=False):
+        Image.fromarray(image).save(folder / name, "PNG")
+    return folder
+
+
+def test_numbered_names_are_sorted_by_their_numbers(here):
+    names = ["2.png", "b", "10.png", "a10b2.png", "a9b11.png", "a9b9.png", "01.png"]
+    wanted = ["01.png", "2.png", "10.png", "a9b9.png", "a9b11.png", "a10b2.png", "b"]
+    put_named(here / "in", names)
+    assert image_files.read_images([here / "in"]).names == wanted
+
+
+def test_names_and_order_are_restored(default, here, capsys):
+    put_named(here / "in", NAMES)
+    assert run("compress", "in") == 0
+    assert json.loads(Path("in.names.json").read_text())["names"] == NAMES
+    assert run("decompress", "in.cae", "-o", "out") == 0
+    assert "12 images with their names" in capsys.readouterr().out
+    assert set(os.listdir("out")) == set(NAMES)
+    wanted = default.images(default.symbols(IMAGES[:12]))
+    for name, image in zip(NAMES, wanted, strict=True):
+        assert (np.asarray(Image.open(f"out/{name}")) == image).all()
+    # Files that are given one by one keep their order.
+    assert run("compress", "in/7.png", "in/2.png", "-o", "two.cae") == 0
+    assert json.loads(Path("two.names.json").read_text())["names"] == ["7.png", "2.png"]
+
+
+def test_names_that_decompressing_gives_anyway_are_not_stored(default, here):
+    put_pngs(here / "in", IMAGES)
+    put_named(here / "seven", ["seven.png"])
+    assert run("compress", "in") == run("compress", "seven/seven.png") == 0
+    assert not list(here.rglob("*.json"))
+
+
+def test_names_of_an_earlier_file_are_replaced_only_with_force(default, here, capsys):
+    put_named(here / "in", NAMES)
+    assert run("compress", "in") == 0
+    Path("in.cae").unlink()
+    np.save("in.npy", IMAGES)
+    assert run("compress", "in.npy") == 1
+    assert "in.names.json: exists" in capsys.readouterr().err
+    assert run("compress", "in.npy", "--force") == 0
+    assert not Path("in.names.json").exists()
+
+
+def test_names_that_cannot_be_restored_are_reported(default, here, capsys):
+    (here / "b").mkdir()
+    put_named(here / "a", ["x.png"])
+    put_named(here / "b" / "c", ["X.png"])
+    assert run("compress", "a/x.png", "b/c/X.png", "-o", "x.cae") == 0
+    assert "upper and lower case" in capsys.readouterr().err
+    assert not Path("x.names.json").exists()
+
+
+def damaged_names(content: dict) -> dict[str, tuple[object, str]]:
+    """Contents for a file of names, and part of the warning."""
+
+    def named(*names: object) -> dict:
+        return {**content, "names": [*names, *NAMES[len(names) :]]}
+
+    return {
+        "not JSON": ("{", "is damaged"),
+        "not an object": ([], "is damaged"),
+        "deeply nested": ("[" * 100_000, "is damaged"),
+        "no names": ({"schema": 1}, "is damaged"),
+        "another schema": ({**content, "schema": 2}, "not of schema 1"),
+        "another file": ({**content, "sha256": "0" * 64}, "names of another file"),
+        "one name less": ({**content, "names": NAMES[:-1]}, "11 names for 12 images"),
+        "a text": ({**content, "names": "abcdefghijkl"}, "must be a list"),
+        "a number": (named(1), "must be a list"),
+        "a path": (named("../1.png"), "hidden"),
+        "another path": (named("a/1.png"), "not allowed"),
+        "a backslash": (named("a\\1.png"), "not allowed"),
+        "NUL": (named("1.png\0"), "not allowed"),
+        "empty": (named(""), "empty"),
+        "this folder": (named("."), "hidden"),
+        "twice": (named("x.png", "X.png"), "equal"),
+        "long": (named("x" * 256), "too long"),
+    }
+
+
+def test_damaged_names_give_a_warning_and_numbers(default, here, capsys):
+    put_named(here / "in", NAMES)
+    assert run("compress", "in") == 0
+    path = Path("in.names.json")
+    for name, (content, says) in damaged_names(json.loads(path.read_text())).items():
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        capsys.readouterr()
+        assert run("decompress", "in.cae", "-o", f"{name} out") == 0, name
+        warning = capsys.readouterr().err
+        assert says in warning and "numbered instead" in warning, (name, warning)
+        assert sorted(os.listdir(f"{name} out"))[::11] == ["00.png", "11.png"]
+        assert not {".." in p.name for p in here.iterdir()} - {False}
+
+
+# --- warnings about images --------------------------------------------------------
+
+
+def strokes() -> np.ndarray:
+    """White strokes and rings on black that the default model reconstructs: 19."""
+    with np.load(DATA / "earlier.npz") as file:
+        return np.delete(file["originals"], 9, axis=0)
+
+
+def warning_for(images: np.ndarray, capsys, *options: str) -> str:
+    """What compressing with the package's model prints on standard error."""
+    np.save("in.npy", images)
+    assert run("compress", "in.npy", "--force", *options) == 0
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch) -> Path:
+    """An empty current folder, with the package's own model."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_white_ink_on_black_gives_no_warning(there, capsys):
+    assert warning_for(strokes(), capsys) == ""
+
+
+def test_black_ink_on_white_paper_is_named_and_inverted(there, capsys):
+    says = warning_for(255 - strokes(), capsys)
+    assert "19 of 19 images (index 0, 1, 2 and 16 more) have a bright border" in says
+    assert "--invert" in says and says.count("\n") == 1
+    assert warning_for(255 - strokes(), capsys, "--invert") == ""
+    inverted = Path("in.cae").read_bytes()
+    assert warning_for(strokes(), capsys) == ""
+    assert Path("in.cae").read_bytes() == inverted
+    assert run("decompress", "in.cae", "-o", "out.npy", "--invert") == 0
+    assert (np.load("out.npy") == 255 - codec.decompress(inverted)).all()
+    folder = put_named(there / "paper", NAMES, strokes())
+    Image.fromarray(255 - strokes()[3]).save(folder / "4.png")
+    assert run("compress", "paper") == 0
+    assert "images (4.png) has a bright border" in capsys.readouterr().err
+
+
+def test_zeros_and_ones_are_reported(there, capsys):
+    says = warning_for((strokes() > 127).astype(np.uint8), capsys)
+    assert "no pixel is above 1" in says and "multiply them by 255" in says
+    assert warning_for((strokes() > 127).astype(np.uint8) * 255, capsys) == ""
+
+
+def test_reconstructions_worse_than_a_flat_image_are_named(there, capsys):
+    images = strokes()
+    images[[5, 7]] //= 5  # too dark for the model
+    says = warning_for(images, capsys)
+    assert "2 of 19 images (index 5, 7) have a reconstruction that is worse" in says
+    assert "the image has a reconstruction" in warning_for(images[5:6], capsys)
+
+
+def real_digits() -> np.ndarray:
+    folder = os.environ.get("CAEBOOK_DATA", "")
+    if not folder or not os.path.isdir(os.path.join(folder, "mnist")):
+        pytest.skip("real MNIST needed: set CAEBOOK_DATA")
+    return data.load("mnist").test_images
+
+
+def test_transposed_digits_are_reported(there, capsys):
+    digits = real_digits()[:200]
+    assert warning_for(digits, capsys) == ""
+    says = warning_for(digits.transpose(0, 2, 1), capsys)
+    assert "seem to be transposed" in says and says.count("\n") == 1
+
+
+def test_check_prints_the_scores_of_the_written_file(there, capsys):
+    np.save("in.npy", strokes())
+    assert run("compress", "in.npy", "--check") == 0
+    found = codec.decompress(Path("in.cae").read_bytes())
+    mse, uqi = metrics.mse(strokes(), found), metrics.uqi(strokes(), found)
+    wanted = f"MSE {mse.mean():.4f} (white is 1), UQI {uqi.mean():.3f}; means of 19"
+    assert wanted in capsys.readouterr().out
+
+
 # --- invalid input ----------------------------------------------------------------
+
+
+def conversions() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Arrays that must be converted, and what the conversion must give."""
+    images = strokes()[:5]
+    binary = images > 127
+    return {
+        "channels last": (images[..., None], images),
+        "channels first": (images[:, None], images),
+        "flat": (images.reshape(5, 784), images),
+        "one flat": (images[0].reshape(784), images[:1]),
+        "images last": (images.transpose(1, 2, 0), images),
+        "unit floats": (images / 255, images),
+        "flat floats": ((images / 255).astype(np.float32).reshape(5, 784), images),
+        "grey floats": (images.astype(np.float32), images),
+        "signed floats": (images / 127.5 - 1, images),
+        "integers": (images[..., None].astype(np.int64), images),
+        "truth values": (binary, binary * np.uint8(255)),
+    }
+
+
+def test_arrays_are_refused_with_the_line_that_converts_them(there, capsys):
+    for name, (array, wanted) in conversions().items():
+        np.save("in.npy", array)
+        assert run("compress", "in.npy") == 1, name
+        says = capsys.readouterr().err
+        line = says.partition("convert it with: ")[2].strip()
+        exec(line, {"np": np})
+        assert (np.load("in-uint8.npy") == wanted).all(), (name, line)
+        assert run("compress", "in-uint8.npy", "--force") == 0, name
+    for array in (np.full((2, 28, 28), np.nan), np.zeros((2, 28, 28), complex)):
+        np.save("in.npy", array)
+        assert run("compress", "in.npy") == 1
+        assert "convert it first" in capsys.readouterr().err
+
+
+def test_labels_are_recognised(here, capsys):
+    labels = np.arange(10, dtype=np.uint8)
+    Path("labels.idx").write_bytes(idx(labels))
+    Path("labels.gz").write_bytes(gzip.compress(idx(labels)))
+    np.save("labels.npy", labels)
+    for name in ("labels.idx", "labels.gz", "labels.npy"):
+        assert run("compress", name) == 1
+        says = capsys.readouterr().err
+        assert "labels" in says.partition(": ")[2].partition(": ")[2], says
+    Path("float.idx").write_bytes(b"\0\0\x0d\x03" + idx(IMAGES)[4:])
+    assert run("compress", "float.idx") == 1
+    assert "IDX file of float32 with 3 axes" in capsys.readouterr().err
 
 
 def bad_inputs(here: Path, good: str) -> dict[str, tuple[list[str], str]]:
@@ -217,6 +455,7 @@ def bad_inputs(here: Path, good: str) -> dict[str, tuple[list[str], str]]:
     (here / "cut.idx").write_bytes(idx(IMAGES)[:-5])
     (here / "head.idx").write_bytes(idx(IMAGES)[:9])
     (here / "wide.idx").write_bytes(idx(IMAGES.reshape(20, 56, 28)))
+    (here / "no images.idx").write_bytes(idx(IMAGES[:0]))
     (here / "huge.idx").write_bytes(b"\0\0\x08\x03\xff\xff\xff\xff" + idx(IMAGES)[8:])
     (here / "bad.gz").write_bytes(gzip.compress(idx(IMAGES))[:-30])
     (here / "text.txt").write_text("nothing")
@@ -262,6 +501,7 @@ def bad_inputs(here: Path, good: str) -> dict[str, tuple[list[str], str]]:
         "cut idx": (["compress", "cut.idx"], "truncated"),
         "head idx": (["compress", "head.idx"], "truncated"),
         "wide idx": (["compress", "wide.idx"], "28×56"),
+        "empty idx": (["compress", "no images.idx"], "holds no images"),
         "huge idx": (["compress", "huge.idx"], "4,294,967,295"),
         "gz": (["compress", "bad.gz"], "truncated"),
         "text": (["compress", "text.txt"], "is not a PNG, an NPY or an IDX"),
@@ -298,6 +538,10 @@ def test_invalid_input_gives_one_line_and_status_1(default, here, capsys):
         ["model", "make", "run", "--bits", "9"],
         ["info"],
         ["model"],
+        ["compress", "-"],
+        ["compress", "in.npy", "-o", "-"],
+        ["decompress", "-", "-o", "out.npy"],
+        ["info", ""],
     ],
 )
 def test_wrong_usage_gives_status_2(command, capsys):
@@ -319,6 +563,83 @@ def test_a_damaged_file_leaves_no_output(default, here, capsys):
         assert run("decompress", "in.cae", "-o", target) == 1
         assert capsys.readouterr().err.startswith("caebook: in.cae: a stream")
         assert [path.name for path in here.iterdir()] == ["in.cae"]
+
+
+def any_array(rng: np.random.Generator) -> np.ndarray:
+    """An array of some type and shape, often nearly that of images."""
+    if rng.random() < 0.4:
+        return rng.integers(256, size=(rng.integers(1, 4), 28, 28), dtype=np.uint8)
+    kinds = ["u1", "i1", "?", "<i8", ">i2", "<f2", "<f8", "<c8", "U3", "O"]
+    shapes = [
+        (3, 28, 28), (1, 28, 28), (28, 28), (0, 28, 28), (), (5,), (784,), (2, 784),
+        (2, 28, 28, 1), (2, 1, 28, 28), (28, 28, 3), (2, 27, 28), (2, 28, 0), (0,),
+    ]  # fmt: skip
+    array = rng.normal(100, 80, shapes[rng.integers(len(shapes))])
+    with np.errstate(all="ignore"):
+        array = np.abs(array) / rng.choice([1, 1, 255, 1e-9])
+        return np.asarray(array).astype(kinds[rng.integers(len(kinds))])
+
+
+def any_input(rng: np.random.Generator, path: Path, good: bytes) -> None:
+    """Write some file or folder that might be given to a command, or none."""
+    array, kind = any_array(rng), rng.integers(9)
+    if kind == 0:
+        with path.open("wb") as file:
+            np.save(file, array, allow_pickle=True)
+    elif kind == 1:
+        path.write_bytes(idx(array) if array.dtype == np.uint8 else rng.bytes(40))
+    elif kind == 2:
+        shape = [(28, 28), (27, 28), (1, 1)][rng.integers(3)]
+        mode = ["L", "1", "RGB", "P", "I;16", "LA"][rng.integers(6)]
+        Image.new(mode, shape).save(path, "PNG")
+    elif kind == 3:
+        path.mkdir()
+        for name in ("1.png", "10.png", "\udcff.png", "ä b.png")[: rng.integers(5)]:
+            any_image = Image.fromarray(rng.integers(256, size=(28, 28), dtype="u1"))
+            any_image.save(path / name, "PNG")
+    elif kind in (4, 8):
+        path.write_bytes(good)
+    elif kind == 5:
+        path.write_bytes(gzip.compress(idx(array) if array.dtype == "u1" else good))
+    elif kind == 6:
+        path.write_text('{"schema": 1, "sha256": "", "names": [1]}')
+    if kind != 3 and path.exists() and rng.random() < 0.3:  # damage it
+        content = bytearray(path.read_bytes())
+        at = int(rng.integers(len(content) + 1))
+        content[at : at + int(rng.integers(9))] = rng.bytes(rng.integers(9))
+        path.write_bytes(content[: rng.choice([at, len(content)])])
+
+
+def test_no_input_gives_a_traceback(default, here, capsys):
+    """Any exception but SystemExit would be a traceback on the command line."""
+    rng, good = np.random.default_rng(0), codec.compress(IMAGES[:12], default)
+    names = ["a", "b.png", "c", "d.cae", "d.names.json", "\udcff.idx", "e f.gz", "-"]
+    writing = ["--force", "--quiet", "--invert", "-o c", "-o x/y", "-o d.cae", "-m a"]
+    options = {
+        "compress": [*writing, "--check", "--coder adaptive", "-o z", "-o z"],
+        "decompress": [*writing, "--format png", "--max-images 2", "-o z", "-o z"],
+        "info": [""],
+    }
+    tally = Counter()
+    for _ in range(250):
+        for path in here.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for name in names:
+            any_input(rng, here / name, good)
+        command = [list(options)[rng.integers(3)]]
+        command += rng.choice(names, size=1 + (rng.random() < 0.2)).tolist()
+        for option in rng.choice(options[command[0]], size=rng.integers(3)):
+            command += option.split()
+        try:
+            status = run(*command)
+        except SystemExit as error:
+            status = error.code
+        said = capsys.readouterr()
+        assert status in (0, 1, 2) and "Traceback" not in said.err, command
+        assert status == 0 or said.err, command
+        assert not [path for path in here.iterdir() if path.name.startswith(".")]
+        tally[status] += 1
+    assert min(tally[0], tally[1], tally[2]) > 10, tally
 
 
 # --- output and interrupts --------------------------------------------------------
@@ -361,6 +682,42 @@ def test_an_interrupt_during_the_imports_gives_no_traceback(number):
     command = [sys.executable, "-c", INTERRUPTED, str(number), *INFO[3:]]
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (130, "caebook: interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("target", ["out.npy", "out"])
+def test_a_signal_while_writing_leaves_no_temporary_file(tmp_path, number, target):
+    model = codec.find_model()
+    symbols = np.zeros((16_000, model.numbers), np.uint8)
+    source = codec.compress(tiny.images(1), model)
+    stream = model.coder("static").encode(symbols)
+    name = 32 + len(model.id)
+    count, length = struct.pack("<I", len(symbols)), struct.pack("<I", len(stream))
+    content = source[:12] + count + source[16:name] + length + stream + bytes(4)
+    (tmp_path / "in.cae").write_bytes(seal(content))
+    process = subprocess.Popen(
+        [*COMMAND, "decompress", "in.cae", "-o", target],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(os.listdir(tmp_path)) < 2:  # the temporary file has appeared
+        assert process.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.001)
+    process.send_signal(number)
+    said = process.communicate()[1]
+    assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
+    assert "Traceback" not in said
+    assert os.listdir(tmp_path) == ["in.cae"]
+
+
+def test_the_version_is_that_of_the_project(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    project = tomllib.loads((root() / "pyproject.toml").read_text())["project"]
+    assert said in (f"caebook {project['version']}\n", "caebook (not installed)\n")
 
 
 def test_help_imports_no_package_and_neither_do_the_codecs_commands_a_framework():
@@ -476,19 +833,17 @@ def test_the_readme_describes_the_default_model(tmp_path, monkeypatch, capsys):
 
 def test_the_readme_prints_what_the_commands_print(tmp_path, monkeypatch, capsys):
     """On the first 1,000 test images of MNIST, where they are available."""
-    folder = os.environ.get("CAEBOOK_DATA", "")
-    if not folder or not os.path.isdir(os.path.join(folder, "mnist")):
-        pytest.skip("real MNIST needed: set CAEBOOK_DATA")
+    digits = real_digits()[:1000]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
-    for index, image in enumerate(data.load("mnist").test_images[:1000]):
+    for index, image in enumerate(digits):
         Image.fromarray(image).save(f"digits/{index}.png")
     for arguments, lines in readme_commands():
         assert run(*arguments) == 0
         for line, found in zip(lines, printed(capsys), strict=True):
             assert re.sub(r"[\d.,]+", "#", line) == re.sub(r"[\d.,]+", "#", found)
             # Rounding ties of the encoder, and so sizes, depend on the processor.
-            assert numbers(found) == pytest.approx(numbers(line), rel=0.005), found
+            assert numbers(found) == pytest.approx(numbers(line), rel=0.002), found
 
 
 def numbers(line: str) -> list[float]:

@@ -12,8 +12,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -53,11 +53,10 @@ def replacing_file(path: Path) -> Iterator[BinaryIO]:
         If it cannot be written. Nothing is left behind, and an earlier file stays.
     """
     with _write_errors(path), _temporary(path, "file") as temporary:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, os.path.realpath(path))
 
 
@@ -82,7 +81,6 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     with _write_errors(path), _temporary(path, "folder") as temporary:
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
         earlier = temporary.with_name(f"{temporary.name}-earlier")
         replaces = path.exists()
         if replaces:
@@ -104,30 +102,24 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _temporary(path: Path, kind: str) -> Iterator[Path]:
-    """A hidden file or folder beside `path`, which is gone in the end."""
+    """A path beside `path` for a hidden file, or a hidden folder; removed at the end.
+
+    The name is chosen before anything is made, so that a signal at any moment leaves
+    nothing behind.
+    """
     place = Path(os.path.realpath(path))
     place.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{place.name}-"
-    if kind == "folder":
-        temporary = tempfile.mkdtemp(dir=place.parent, prefix=prefix)
-    else:
-        descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=prefix)
-        os.close(descriptor)
+    temporary = place.with_name(f".{place.name}-{secrets.token_hex(8)}")
     try:
-        yield Path(temporary)
+        if kind == "folder":
+            temporary.mkdir()
+        yield temporary
     finally:
         if kind == "folder":
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             with contextlib.suppress(OSError):
-                Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The permissions that the user takes from new files; reading them sets them."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+                temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -32,13 +32,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 if all went well, 1 if something was wrong with data or files, 130 after an
-        interrupt. Wrong usage ends the process with status 2, as argparse does.
+        interrupt. Wrong usage ends the process with status 2, as argparse does, and
+        SIGTERM or SIGHUP with 128 plus its number.
     """
     try:
+        _exit_on_signals()
         return _run(argv)
     except KeyboardInterrupt:
         print("caebook: interrupted", file=sys.stderr)
         return 130
+
+
+def _exit_on_signals() -> None:
+    """Let SIGTERM and SIGHUP raise SystemExit, so that temporary files are removed.
+
+    A signal that is ignored, as by `nohup`, stays ignored.
+    """
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread can set handlers
+
+    def leave(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not stop the removal
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, leave)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -47,6 +69,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
     from caebook.errors import CaebookError
 
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # the name of a file may not be valid text
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _parser().parse_args(argv)
         status = arguments.run(arguments)
@@ -68,11 +93,13 @@ def _parser() -> ArgumentParser:
     from argparse import ArgumentParser
 
     from caebook.cli import codec, data, model
+    from caebook.cli.common import ShowVersion
 
     parser = ArgumentParser(
         prog="caebook",
         description="Tools of the book “Convolutional Autoencoders, Measured”.",
     )
+    parser.add_argument("--version", action=ShowVersion)
     groups = parser.add_subparsers(metavar="command", required=True)
     data.add(groups)
     codec.add(groups)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from caebook.cli.common import positive, progress
+from caebook.cli.common import file_path, positive, progress
 from caebook.errors import CodecError, CorruptFile, DataError
 
 if TYPE_CHECKING:
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from caebook.codec import Header, Model
+    from caebook.codec.image_files import ImageSet
+
+
+EXPECTED = (
+    "The models expect images as in MNIST: 28×28 pixels of 8-bit grey, white ink (255) "
+    "on black (0), in the middle of the image."
+)
 
 
 def add(groups: argparse._SubParsersAction) -> None:
@@ -24,13 +33,14 @@ def add(groups: argparse._SubParsersAction) -> None:
     compress = groups.add_parser(
         "compress",
         help="make a .cae file from images",
-        description="Make a .cae file from 28×28 grey images: PNG files, a folder of "
-        "PNG files, one IDX file (gzipped or not) or one NPY file of uint8. Prints the "
-        "size of the file.",
+        description="Make a .cae file from PNG files, a folder of PNG files, one IDX "
+        "file (gzipped or not) or one NPY file of uint8, shape (N, 28, 28). "
+        f"{EXPECTED} Images that the model cannot reconstruct are named in a warning. "
+        "The names of PNG files are kept beside the .cae file, in NAME.names.json.",
     )
-    compress.add_argument("inputs", nargs="+", type=Path, metavar="input")
+    compress.add_argument("inputs", nargs="+", type=file_path, metavar="input")
     compress.add_argument(
-        "-o", "--output", type=Path, metavar="FILE",
+        "-o", "--output", type=file_path, metavar="FILE",
         help="default: the input's name with .cae",
     )  # fmt: skip
     _add_model_option(compress, "the one that comes with the package")
@@ -39,6 +49,14 @@ def add(groups: argparse._SubParsersAction) -> None:
         help="adaptive learns from the images: for images unlike the model's own "
         "(default: static)",
     )  # fmt: skip
+    compress.add_argument(
+        "--invert", action="store_true",
+        help="compress 255 − pixel: for black ink on white paper",
+    )  # fmt: skip
+    compress.add_argument(
+        "--check", action="store_true",
+        help="print MSE (white is 1) and UQI of the images as they are decompressed",
+    )  # fmt: skip
     _add_writing_options(compress)
     compress.set_defaults(run=_compress)
 
@@ -46,16 +64,21 @@ def add(groups: argparse._SubParsersAction) -> None:
         "decompress",
         help="make images from a .cae file",
         description="Make images from a .cae file: a PNG file of a single image, an "
-        "NPY or IDX file, or a folder of PNG files.",
+        "NPY or IDX file, or a folder of PNG files, which get their names back from "
+        "NAME.names.json if that is beside the .cae file.",
     )
-    decompress.add_argument("file", type=Path, metavar="file.cae")
+    decompress.add_argument("file", type=file_path, metavar="file.cae")
     decompress.add_argument(
-        "-o", "--output", type=Path, metavar="PATH",
+        "-o", "--output", type=file_path, metavar="PATH",
         help="default: the file's name with .png for one image, .npy for several",
     )  # fmt: skip
     decompress.add_argument(
         "--format", choices=("png", "idx", "npy"),
         help="default: by the output's name; without an ending, a folder of PNG files",
+    )  # fmt: skip
+    decompress.add_argument(
+        "--invert", action="store_true",
+        help="write 255 − pixel: for images that were compressed with --invert",
     )  # fmt: skip
     _add_model_option(decompress, "the one that the file names")
     decompress.add_argument(
@@ -70,7 +93,7 @@ def add(groups: argparse._SubParsersAction) -> None:
         help="describe a .cae file",
         description="Check a .cae file from first to last byte, and describe it.",
     )
-    info.add_argument("file", type=Path, metavar="file.cae")
+    info.add_argument("file", type=file_path, metavar="file.cae")
     info.set_defaults(run=_info)
 
 
@@ -90,24 +113,89 @@ def _add_writing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _compress(arguments: argparse.Namespace) -> int:
-    """Make a .cae file."""
-    from caebook.codec import container, image_files, locate
+    """Make a .cae file, and warn of images that it does not preserve."""
+    from caebook.codec import container, image_files, locate, names
     from caebook.files import replacing_file
 
     target = arguments.output or _beside(arguments.inputs, ".cae")
     image_files.check_free(target, arguments.force)
+    image_files.check_free(names.path_of(target), arguments.force)
     with progress(None, arguments.quiet) as bar:
-        images = image_files.read_images(arguments.inputs, bar.update)
+        given = image_files.read_images(arguments.inputs, bar.update)
+    if arguments.invert:
+        given = image_files.ImageSet(255 - given.images, given.names)
     model = locate.find_model(arguments.model or locate.DEFAULT_MODEL)
-    size = 0
+    size, sha256, count = 0, hashlib.sha256(), len(given.images)
     with (
-        progress(len(images), arguments.quiet) as bar,
+        progress(count, arguments.quiet) as bar,
         replacing_file(target) as file,
     ):
-        for part in container.compressed(images, model, arguments.coder, bar.update):
+        for part in container.compressed(
+            given.images, model, arguments.coder, bar.update
+        ):
             size += file.write(part)
-    print(f"{target}: {_sizes(size, len(images))}")
+            sha256.update(part)
+    _store_names(given, target, sha256.hexdigest())
+    print(f"{target}: {_sizes(size, count)}")
+    _check(given, target, model, arguments)
     return 0
+
+
+def _store_names(given: ImageSet, target: Path, sha256: str) -> None:
+    """Write the names of PNG files, if decompressing would give other ones."""
+    from caebook.codec import names
+
+    names.path_of(target).unlink(missing_ok=True)  # those of an earlier file
+    if given.names in (None, names.default_names(target, len(given.images))):
+        return
+    if reason := names.problem(given.names):
+        _warn(f"the names of the images are not kept: {reason}")
+    else:
+        names.write(target, given.names, sha256)
+
+
+def _check(
+    given: ImageSet, target: Path, model: Model, arguments: argparse.Namespace
+) -> None:
+    """Compare what was written with the images: print scores, and warn."""
+    from caebook.codec import checks, container
+
+    check, uqi, start = checks.Check(), [], 0
+    with _opened(target) as file:
+        header = container.read_header(file)
+        with progress(header.count, arguments.quiet) as bar:
+            for part in container.decompressed(file, header, model, header.count):
+                images = given.images[start : start + len(part)]
+                check.add(images, part)
+                if arguments.check:
+                    uqi.append(_uqi(images, part))
+                start += len(part)
+                bar.update(len(part))
+    if arguments.check:
+        scores = f"MSE {check.mse:.4f} (white is 1), UQI {_mean(uqi):.3f}"
+        print(f"{target}: {scores}; means of {_counting(header.count)}")
+    for text in check.warnings(given.images, given.names, model):
+        _warn(text)
+
+
+def _uqi(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """The images' UQI; an error if SciPy is missing, as in a small installation."""
+    try:
+        from caebook.evaluation import metrics
+    except ImportError as error:
+        raise DataError(
+            f"UQI cannot be computed: {error}; install the book's packages, or leave "
+            "out --check (the .cae file is written)"
+        ) from error
+    return metrics.uqi(images, reconstructions)
+
+
+def _mean(parts: Sequence[np.ndarray]) -> float:
+    return float(sum(part.sum() for part in parts) / sum(map(len, parts)))
+
+
+def _warn(text: str) -> None:
+    print(f"caebook: warning: {text}", file=sys.stderr)
 
 
 def _decompress(arguments: argparse.Namespace) -> int:
@@ -116,21 +204,35 @@ def _decompress(arguments: argparse.Namespace) -> int:
 
     with _opened(arguments.file) as file:
         header = container.read_header(file)
-        names = image_files.numbered(header.count)
-        kind, target = _kind_and_target(arguments, names)
+        file_names, restored = _names_of(arguments.file, header.count)
+        kind, target = _kind_and_target(arguments, file_names)
         model = _model_of(header, arguments.model)
         with progress(header.count, arguments.quiet) as bar:
-            parts = _counted(
-                container.decompressed(file, header, model, arguments.max_images), bar
-            )
+            images = container.decompressed(file, header, model, arguments.max_images)
+            if arguments.invert:
+                images = (255 - part for part in images)
+            parts = _counted(images, bar)
             if kind == "folder":
-                image_files.write_folder(target, names, parts, arguments.force)
+                image_files.write_folder(target, file_names, parts, arguments.force)
             else:
                 image_files.write_file(
                     target, kind, header.count, parts, arguments.force
                 )
-    print(f"{target}: {_counting(header.count)}")
+    under = " with their names" if restored and kind == "folder" else ""
+    print(f"{target}: {_counting(header.count)}{under}")
     return 0
+
+
+def _names_of(cae: Path, count: int) -> tuple[list[str], bool]:
+    """Names for the images of a .cae file, and whether they are the original ones."""
+    from caebook.codec import names
+
+    try:
+        if found := names.read(cae, count):
+            return found, True
+    except DataError as error:
+        _warn(f"{error}; the images are numbered instead")
+    return names.default_names(cae, count), False
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -56,8 +56,8 @@ def _list(arguments: argparse.Namespace) -> int:
         except DataError as error:
             state, status = str(error), 1
         print(f"{name:<15} {state}")
-    for name, (real, stand_in) in data.AUTO.items():
-        print(f"{name:<15} {real} if it is available, else {stand_in}")
+    for name, choices in data.AUTO.items():
+        print(f"{name:<15} {' if available, else '.join(choices)}")
     return status
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from caebook.cli.common import positive, progress
+from caebook.cli.common import file_path, positive, progress
 from caebook.errors import DataError
 
 
@@ -24,7 +23,7 @@ def add(groups: argparse._SubParsersAction) -> None:
         help=text,
         description=f"{text} They are stored beside the run, or beside a copy of it.",
     )
-    make.add_argument("folder", type=Path, metavar="run", help="folder of the run")
+    make.add_argument("folder", type=file_path, metavar="run", help="folder of the run")
     make.add_argument(
         "--bits", type=int, choices=range(1, 9), default=4, metavar="1…8",
         help="bits of a number before entropy coding (default: 4)",
@@ -42,7 +41,7 @@ def add(groups: argparse._SubParsersAction) -> None:
         help="how many training images (default: 10,000)",
     )  # fmt: skip
     make.add_argument(
-        "--copy-to", type=Path, metavar="FOLDER",
+        "--copy-to", type=file_path, metavar="FOLDER",
         help="first copy the run to this folder, with a faster decoder; the models of "
         "the package are in src/caebook/codec/models",
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """Images in files: 28 × 28 grey levels as PNG, IDX or NPY.
 
 The first bytes of a file tell its format, whatever its name. A folder holds one PNG
-file for each image, in the order of their names. Files are written whole or not at all.
+file for each image, in the natural order of their names: 2.png comes before 10.png.
+Files are written whole or not at all.
 
 Paths are tested with `os.path`, for which a path that cannot be reached does not exist;
 opening it then gives the reason.
@@ -11,9 +12,11 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +26,14 @@ from caebook.codec.arrays import (
     GZIP_ERRORS,
     GZIP_MAGIC,
     idx_header,
+    idx_problem,
     npy_header,
     opened,
     read_idx_images,
     read_npy,
     unreadable,
 )
+from caebook.codec.checks import first_names
 from caebook.errors import DataError
 from caebook.files import replacing_file, replacing_folder
 from caebook.images import SIDE
@@ -39,9 +44,25 @@ _PNG, _NPY, _IDX = b"\x89PNG", b"\x93NUM", b"\0\0\x08\x03"
 # --- reading ----------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images, and the names of their files.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (N, 28, 28)
+        One or more; a memory map if they come from an NPY file.
+    names : list of str or None
+        Of PNG files, one for each image; None for images from an array.
+    """
+
+    images: np.ndarray
+    names: list[str] | None = None
+
+
 def read_images(
     paths: Sequence[Path], progress: Callable[[int], object] | None = None
-) -> np.ndarray:
+) -> ImageSet:
     """Read one file or folder, or several PNG files.
 
     Parameters
@@ -53,8 +74,7 @@ def read_images(
 
     Returns
     -------
-    ndarray of uint8, shape (N, 28, 28)
-        One or more images; a memory map if they come from an NPY file.
+    ImageSet
 
     Raises
     ------
@@ -69,7 +89,7 @@ def read_images(
         if not kind:
             raise DataError(f"{path}: is not a PNG, an NPY or an IDX file of images")
         if kind != "png":
-            return read_npy(path) if kind == "npy" else read_idx_images(path)
+            return ImageSet(read_npy(path) if kind == "npy" else read_idx_images(path))
     return _read_pngs(paths, progress, _SEVERAL)
 
 
@@ -84,28 +104,36 @@ def _kind(path: Path) -> str:
             start = file.read(4)
             if start[:2] == GZIP_MAGIC:
                 file.seek(0)
-                if gzip.GzipFile(fileobj=file).read(4) == _IDX:
-                    return "idx"
-                raise DataError(f"{path}: is gzipped, and only IDX files may be")
+                start = gzip.GzipFile(fileobj=file).read(4)
+                if start[:2] != _IDX[:2]:
+                    raise DataError(f"{path}: is gzipped, and only IDX files may be")
     except GZIP_ERRORS as error:
         raise unreadable(path, error) from error
+    if problem := idx_problem(path, start):
+        raise DataError(problem)
     return {_PNG: "png", _NPY: "npy", _IDX: "idx"}.get(start, "")
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """The files in a folder, in the order of their names, without hidden ones."""
+    """The files in a folder, in the natural order of names, without hidden ones."""
     try:
-        paths = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise unreadable(folder, error) from error
     if not paths:
         raise DataError(f"{folder}: holds no files")
-    return paths
+    return sorted(paths, key=lambda path: natural_order(path.name))
+
+
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts names with numbers by the numbers' values: 1, 2, 10."""
+    parts = re.split("([0-9]+)", name)  # every second one is a number
+    return [int(p) if i % 2 else p for i, p in enumerate(parts)], name
 
 
 def _read_pngs(
     paths: Sequence[Path], progress: Callable[[int], object] | None, remedy: str
-) -> np.ndarray:
+) -> ImageSet:
     images = np.empty((len(paths), SIDE, SIDE), np.uint8)
     for image, path in zip(images, paths, strict=True):
         if os.path.isdir(path) or _kind(path) != "png":
@@ -113,7 +141,7 @@ def _read_pngs(
         image[:] = _read_png(path)
         if progress is not None:
             progress(1)
-    return images
+    return ImageSet(images, [path.name for path in paths])
 
 
 def _read_png(path: Path) -> np.ndarray:
@@ -177,16 +205,11 @@ def check_folder_free(folder: Path, names: Sequence[str], force: bool = False) -
         )
     if others := sorted(set(found).difference(names)):
         raise DataError(
-            f"{folder}: holds {_listed(others)}, which would be mixed with the new "
-            "images; delete or move what is there, or choose another name"
+            f"{folder}: holds other files ({first_names(others, len(others))}), which "
+            "would be mixed with the new images; delete or move them, or choose "
+            "another name"
         )
     _check_parent(folder)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    first = ", ".join(names[:3])
-    return first if len(names) <= 3 else f"{first} and {len(names) - 3:,} other files"
 
 
 def _check_parent(path: Path) -> None:
@@ -204,12 +227,6 @@ def _names_in(folder: Path) -> list[str]:
         return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     except OSError as error:
         raise unreadable(folder, error) from error
-
-
-def numbered(count: int) -> list[str]:
-    """Names of so many PNG files, whose alphabetical order is that of the numbers."""
-    digits = len(str(count - 1))
-    return [f"{number:0{digits}d}.png" for number in range(count)]
 
 
 def write_file(
