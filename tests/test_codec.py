@@ -355,7 +355,7 @@ def test_a_network_that_returns_nan_is_named(tmp_path):
     with pytest.raises(CodecError, match=f"{tiny.NAME} cannot be used"):
         model.images(model.symbols(IMAGES))
     (run.folder / "encoder.onnx").write_bytes(b"none")
-    with pytest.raises(CodecError, match="is no ONNX model"):
+    with pytest.raises(CodecError, match="ONNX model that can be run"):
         codec.fit(codec.read_run(run.folder), IMAGES)
 
 
