@@ -71,7 +71,8 @@ APART = {
     "wait": WAIT,
     "meet": "mark('apart')\nwait_for('first')",
     "threads": "for name in sorted(os.environ):\n"
-    "    if 'THREADS' in name:\n        print(name, os.environ[name])",
+    "    if 'THREADS' in name:\n        print(name, os.environ[name])\n"
+    "print('warnings', os.environ.get('PYTHONWARNINGS'))",
     "stderr": "import sys\n"
     "os.write(2, b'WARNING: All log messages before absl::InitializeLog()\\n')\n"
     "os.write(2, b'I0000 00:00:17.2 port.cc:153] oneDNN operations are on.\\n')\n"
@@ -94,6 +95,7 @@ class Project:
             if not key.startswith(("CAEBOOK_", "GITHUB_", "PYTEST_"))
         } | {
             "CAEBOOK_ROOT": str(self.root),
+            "PYTHONWARNINGS": "ignore",  # which must not reach a chapter
             "MARKS": str(self.marks),
             "PYTHONPATH": str(self.package.parent),
         }
@@ -273,9 +275,10 @@ def test_progress_names_chapter_cell_and_epoch(built):
     assert words <= {*NAMES, "profile", "site", "The"}
 
 
-def test_each_job_has_one_thread(built):
+def test_each_job_has_one_thread_and_its_own_warnings(built):
     project, _ = built
-    lines = text_of(project.executed("03_apart"), "threads").splitlines()
+    *lines, warnings = text_of(project.executed("03_apart"), "threads").splitlines()
+    assert warnings == "warnings None"
     assert "OMP_NUM_THREADS 1" in lines and "TF_NUM_INTRAOP_THREADS 1" in lines
     assert all(line.endswith(" 1") for line in lines)
 

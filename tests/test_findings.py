@@ -21,7 +21,8 @@ ROWS = [
 
 
 @pytest.fixture
-def settings(tmp_path):
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
     return Settings("smoke", "mnist", "glyph-letters", 0, tmp_path / "runs")
 
 
@@ -216,6 +217,48 @@ def test_finding_of_other_settings_is_refused(settings, change, made_with):
     assert "Run 'make book'" in str(caught.value)
     same = replace(settings, uses=("digits", "letters"))
     assert findings.load("05_claims", settings=same) == ROWS
+
+
+def test_letters_matter_only_where_both_use_them(settings):
+    digits_only = replace(settings, letters=None)
+    findings.record("05_claims", ROWS, settings=digits_only)
+    assert findings.load("05_claims", settings=settings) == ROWS
+    findings.record("07_claims", ROWS, settings=settings)
+    assert findings.load("07_claims", settings=digits_only) == ROWS
+
+
+# --- in reference/ ----------------------------------------------------------------
+
+
+@pytest.fixture
+def reference(settings, tmp_path):
+    """A finding in ``reference/``, made by the profile reader."""
+    made = replace(settings, profile="reader", runs_dir=tmp_path / "reference")
+    findings.record("05_claims", ROWS, settings=made)
+    return file_of(made)
+
+
+def test_finding_of_reference_serves_where_the_build_has_none(
+    settings, reference, capsys
+):
+    assert findings.load("05_claims", settings=settings) == ROWS
+    assert capsys.readouterr().out == (
+        "using the finding 05_claims (reference), made with profile reader\n"
+    )
+    drawn = replace(settings, profile="reader", digits="glyph-digits")
+    assert findings.load("05_claims", settings=drawn) == ROWS
+    assert "made with digits mnist\n" in capsys.readouterr().out
+    findings.record("05_claims", ROWS[:1], settings=settings)
+    assert findings.load("05_claims", settings=settings) == ROWS[:1]
+    assert not capsys.readouterr().out
+
+
+def test_finding_of_reference_must_be_sound_and_of_the_same_seed(settings, reference):
+    with pytest.raises(FindingError, match=r"reference.*other settings \(reader"):
+        findings.load("05_claims", settings=replace(settings, seed=1))
+    reference.write_text("{")
+    with pytest.raises(FindingError, match=r"reference.*cannot be used"):
+        findings.load("05_claims", settings=settings)
 
 
 # --- writing ----------------------------------------------------------------------

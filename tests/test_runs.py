@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -484,14 +485,16 @@ def test_a_later_run_replaces_the_earlier(settings):
     [
         ("reader", "reference/source build/source build/short", "reference/source"),
         ("reader", "build/source build/short", "build/source"),
-        ("reader", "build/short reference/short", "reference/short"),
+        ("reader", "build/short reference/short", "build/short"),
         ("reader", "build/short", "build/short"),
+        ("reader", "reference/short", "reference/short"),
         ("full", "reference/source build/source", "build/source"),
         ("full", "reference/source build/short", "reference/source"),
         ("full", "reference/short build/short", "build/short"),
         ("smoke", "reference/source build/short", "build/short"),
         ("smoke", "reference/source build/source", "build/source"),
-        ("smoke", "reference/source", None),
+        ("smoke", "reference/source reference/short", "reference/source"),
+        ("smoke", "reference/short", "reference/short"),
         ("reader", "", None),
     ],
 )
@@ -519,6 +522,61 @@ def test_which_run_is_loaded(project, capsys, profile, there, found):
     label = "reference" if where == "reference" else "this build"
     assert line.startswith(f"using {run.name} ({label})") and line.count("\n") == 1
     assert ("no fully trained run is available" in line) == (variant == "short")
+    briefly = "trained briefly: 2 epochs of 1,000 images;"
+    assert (briefly in line) == (variant == "short")
+
+
+def on_mnist(run: Run, folder: Path) -> None:
+    """Move a run to another folder, as one that was trained on MNIST."""
+    edit(run, lambda record: record.update(dataset="mnist"))
+    os.renames(run.folder, folder / run.name.replace("glyph-digits", "mnist"))
+
+
+def test_drawn_digits_without_a_run_get_one_of_mnist(project, settings, capsys):
+    recipe, history = SOURCE_RECIPES["deep"], History(*[[0.1] * 50] * 3)
+    on_mnist(
+        save(settings, variant="source", recipe=recipe, history=history),
+        project / "reference",
+    )
+    capsys.readouterr()
+    run = runs.load("deep", "keras", "glyph-digits", settings=settings)
+    assert (run.record.dataset, run.instead_of) == ("mnist", "glyph-digits")
+    assert capsys.readouterr().out == (
+        "using deep-keras-mnist-s0 (reference); trained on mnist, but this page's "
+        "images are drawn\n"
+    )
+    assert run.trained == "50 epochs of 60,000 images of mnist, reference"
+    assert not run.comparable  # what this page measures is not on MNIST
+    assert runs.load("deep", "keras", "mnist", settings=settings).comparable
+    # a brief training on the drawn digits themselves comes first
+    save(settings, variant="short")
+    run = runs.load("deep", "keras", "glyph-digits", settings=settings)
+    assert (run.record.dataset, run.instead_of) == ("glyph-digits", None)
+    with pytest.raises(RunError, match="deep-keras-glyph-letters-s0"):
+        runs.load("deep", "keras", "glyph-letters", settings=settings)
+
+
+def test_drawn_digits_without_an_experiment_get_that_of_mnist(
+    project, settings, capsys
+):
+    run = save(settings, variant="depth1+short")
+    on_mnist(run, project / "reference")
+    capsys.readouterr()
+    (run,) = runs.find("deep", "glyph-digits", settings=settings)
+    assert run.instead_of == "glyph-digits"
+    assert "; trained on mnist, but" in capsys.readouterr().out
+
+
+def test_record_without_models_is_found_but_not_loaded(project, settings):
+    run = save(settings, variant="depth1")
+    reference = project / "reference" / run.name
+    os.renames(run.folder, reference)
+    for model in reference.glob("*.onnx"):
+        model.unlink()
+    with pytest.raises(RunError, match="there is no run"):
+        runs.load("deep", "keras", "glyph-digits", "depth1", settings=settings)
+    (found,) = runs.find("deep", "glyph-digits", settings=settings)
+    assert found.record.test.mse > 0
 
 
 def test_brief_training_of_a_variant_replaces_it(settings, capsys):
@@ -564,22 +622,37 @@ def test_nothing_replaces_a_short_run_or_another_variant(settings):
     [
         ("reader", "reference build", "reference"),
         ("reader", "build", "build"),
-        ("full", "reference build", "build"),
+        ("reader", "brief build", "build"),
+        ("reader", "brief", "brief"),
+        ("full", "reference full-build", "full-build"),
+        ("full", "reference build", "reference"),
         ("full", "reference", "reference"),
         ("smoke", "reference build", "build"),
-        ("smoke", "reference", None),
+        ("smoke", "reference", "reference"),
+        ("smoke", "reference brief", "reference"),
         ("reader", "", None),
     ],
 )
 def test_runs_of_an_experiment_come_from_one_place(
     project, capsys, profile, there, found
 ):
-    folders = {"reference": "reference", "build": f"build/{profile}/runs"}
-    variants = {"reference": ["depth1"], "build": ["depth1+short", "depth2+short"]}
+    folders = {
+        "reference": "reference",
+        "brief": "reference",
+        "build": f"build/{profile}/runs",
+        "full-build": f"build/{profile}/runs",
+    }
+    variants = {
+        "reference": ["depth1"],
+        "full-build": ["depth1", "depth2"],
+        "brief": ["depth1+short"],
+        "build": ["depth1+short", "depth2+short"],
+    }
     saving = Settings("reader", "glyph-digits", "x", 0, project / "elsewhere")
     for where in there.split():
         for variant in [*variants[where], "short"]:  # "short" has no part in it
             run = save(saving, variant=variant)
+            shutil.rmtree(project / folders[where] / run.name, ignore_errors=True)
             os.renames(run.folder, project / folders[where] / run.name)
     settings = settings_of(project, profile)
     capsys.readouterr()
@@ -600,7 +673,7 @@ def test_error_says_where_a_run_was_looked_for_and_what_to_do(project, settings)
         runs.load("deep", "torch", "mnist", settings=settings)
     assert str(caught.value) == (
         "there is no run deep-torch-mnist-s0 or deep+short-torch-mnist-s0 in "
-        f"{project / 'reference'} or {settings.runs_dir}. Run 'make book', which "
+        f"{settings.runs_dir} or {project / 'reference'}. Run 'make book', which "
         "trains it."
     )
 

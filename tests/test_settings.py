@@ -23,16 +23,19 @@ def test_defaults_when_a_chapter_is_run_by_hand():
     settings = profiles.configure()
     assert settings == profiles.configure(None, None, None, None, None)
     assert (settings.profile, settings.seed) == ("reader", 0)
-    assert (settings.digits, settings.letters) == ("glyph-digits", "glyph-letters")
+    assert settings.digits == "glyph-digits"
     assert settings.runs_dir == files.root() / "build" / "reader" / "runs"
     assert settings.runs_dir.is_absolute()
 
 
 def test_parameters_win_over_defaults(tmp_path, monkeypatch):
     monkeypatch.setenv("CAEBOOK_PROFILE", "full")
-    settings = profiles.configure("smoke", "mnist", "emnist-letters", 7, str(tmp_path))
+    both = ("digits", "letters")
+    settings = profiles.configure(
+        "smoke", "mnist", "emnist-letters", 7, str(tmp_path), uses=both
+    )
     assert settings == profiles.Settings(
-        "smoke", "mnist", "emnist-letters", 7, tmp_path
+        "smoke", "mnist", "emnist-letters", 7, tmp_path, both
     )
 
 
@@ -67,6 +70,30 @@ def test_unknown_data_set_is_refused(monkeypatch):
     monkeypatch.setattr(data, "resolve", resolve)
     with pytest.raises(data.DataError, match="faces"):
         profiles.configure(digits="faces")
+
+
+@pytest.mark.parametrize(
+    ("uses", "resolved"),
+    [
+        (("digits",), ["auto-digits"]),
+        (("letters",), ["emnist-letters"]),
+        (("digits", "letters"), ["auto-digits", "emnist-letters"]),
+    ],
+)
+def test_only_data_that_the_chapter_uses_are_looked_for(monkeypatch, uses, resolved):
+    asked = []
+    monkeypatch.setattr(data, "resolve", lambda name: asked.append(name) or name)
+    settings = profiles.configure(letters="emnist-letters", uses=uses)
+    assert asked == resolved
+    used = [use for use in ("digits", "letters") if getattr(settings, use) is not None]
+    assert used == list(uses)
+
+
+def test_digits_and_letters_are_two_data_sets():
+    same = "glyph-letters"
+    with pytest.raises(ValueError, match=r"both 'glyph-letters'.*choose another"):
+        profiles.configure(digits=same, uses=("digits", "letters"))
+    assert profiles.configure(digits=same).digits == same  # alone, they may be letters
 
 
 # --- recipes ----------------------------------------------------------------------

@@ -2,10 +2,9 @@
 
 import os
 
-# Before anything imports TensorFlow: without this, a page of start-up notices is
-# printed into the first cell that does.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+from caebook import environment
+
+environment.prepare()  # before anything imports NumPy or a framework
 
 # A build shows the progress of its chapters: each logs it into a file that the build
 # names here. Nothing else may show it too, or it would be on the page twice.

@@ -20,6 +20,10 @@ class DownloadError(DataError):
     """A download failed; the files on this machine are intact."""
 
 
+class FrameworkError(CaebookError):
+    """A framework was set up in a way in which the chapters do not work."""
+
+
 class CheckpointError(CaebookError):
     """A checkpoint cannot be read."""
 

@@ -44,11 +44,14 @@ REAL = {"digits": "MNIST", "letters": "EMNIST Letters"}
 
 @dataclass(frozen=True)
 class Settings:
-    """Profile, data sets, seed and folder of a chapter's run; see `configure`."""
+    """Profile, data sets, seed and folder of a chapter's run; see `configure`.
+
+    A data set that the chapter does not use is None.
+    """
 
     profile: str
-    digits: str
-    letters: str
+    digits: str | None
+    letters: str | None
     seed: int
     runs_dir: Path
     uses: tuple[str, ...] = ("digits",)
@@ -133,16 +136,16 @@ def configure(
     Parameters
     ----------
     profile : "smoke", "reader" (default, or ``$CAEBOOK_PROFILE``) or "full"
-    digits, letters : data set names; default ``auto-digits`` and ``auto-letters``
+    digits, letters : data set names; default ``auto-digits`` and ``auto-letters``.
+        What the chapter does not use is not looked for.
     seed : seed of initial weights, batch order and splits; default 0
     runs_dir : where runs are written; default ``build/<profile>/runs``
-    uses : "digits", "letters" or both: the data sets of the page, so that its notice
-        names only the stand-ins that it uses
+    uses : "digits", "letters" or both: the data sets of the page
 
     Raises
     ------
     ValueError
-        If profile, seed or uses are invalid.
+        If profile, seed or uses are invalid, or digits and letters are the same.
     caebook.data.DataError
         If a data set is unknown or not available.
     """
@@ -154,11 +157,23 @@ def configure(
         raise ValueError(f"seed {seed!r} must be a whole number, 0 or above")
     if not uses or not set(uses) <= REAL.keys():
         raise ValueError(f"uses={uses!r} must name {' or '.join(REAL)}")
+    chosen = {"digits": digits, "letters": letters}
+    names = {use: data.resolve(chosen[use] or f"auto-{use}") for use in uses}
+    if len(set(names.values())) < len(names):
+        raise ValueError(same_data(names["digits"]))
     return Settings(
         profile=profile,
-        digits=data.resolve(digits or "auto-digits"),
-        letters=data.resolve(letters or "auto-letters"),
+        digits=names.get("digits"),
+        letters=names.get("letters"),
         seed=seed,
         runs_dir=Path(runs_dir or root() / "build" / profile / "runs").absolute(),
         uses=tuple(uses),
+    )
+
+
+def same_data(name: str) -> str:
+    """The message for digits and letters that are one and the same data set."""
+    return (
+        f"digits and letters are both {name!r}, but the book compares two data sets: "
+        "choose another for one of them"
     )

@@ -12,9 +12,9 @@ from caebook import data
 from caebook.build import graph
 from caebook.build.chapters import Build
 from caebook.build.lock import only_build
-from caebook.errors import CaebookError
+from caebook.errors import BuildError, CaebookError
 from caebook.files import root
-from caebook.settings import PROFILES
+from caebook.settings import PROFILES, same_data
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,6 +81,8 @@ def _build(chosen: argparse.Namespace) -> Build:
         data.resolve(chosen.letters),
         chosen.seed,
     )
+    if build.digits == build.letters:
+        raise BuildError(same_data(build.digits))
     if not chosen.dry_run:
         print(
             f"profile {build.profile}: digits {build.digits}, letters "

@@ -129,6 +129,7 @@ def _run_cells(
 
     progress = Progress(chapter)
     log = output.parent / "log.txt"
+    os.environ.pop("PYTHONWARNINGS", None)  # "error" would stop the libraries
     os.environ.update(
         JOB_ENVIRONMENT,
         CAEBOOK_LOG=str(log),

@@ -188,7 +188,7 @@ def reference_runs(chapter: Chapter, build: Build) -> list[str]:
     an experiment may load all runs of that system.
     """
     declared = {*chapter.reads(build), *chapter.writes(build)}
-    names = declared | {_source(name) for name in declared}
+    names = declared | {source_name(name) for name in declared}
     systems = {
         name.partition("+")[0]
         for experiment in chapter.experiments()
@@ -202,7 +202,7 @@ def reference_runs(chapter: Chapter, build: Build) -> list[str]:
     )
 
 
-def _source(name: str) -> str:
+def source_name(name: str) -> str:
     """The name of the fully trained run that a brief training stands in for."""
     return name.replace("+short-", "-")
 
@@ -227,7 +227,7 @@ def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
     for job in jobs:
         reads = job.reads(build)
         for run in reads:
-            stand_ins = (reference / run, reference / _source(run))
+            stand_ins = (reference / run, reference / source_name(run))
             if run not in writer and not any(path.is_dir() for path in stand_ins):
                 raise BuildError(
                     f"notebooks/{job.page}.ipynb reads {run}, which no chapter "

@@ -24,7 +24,7 @@ Arrows = Mapping[str, set[str]]
 
 # Low to high: a room may import rooms of lower layers only.
 LAYERS = (
-    ("errors", "validation"),
+    ("environment", "errors", "validation"),
     ("files", "images"),
     ("provenance",),
     ("data", "evaluation", "training", "plots"),

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from caebook.errors import FindingError
-from caebook.files import write_text
+from caebook.files import root, write_text
 from caebook.settings import Settings
 
 SCHEMA = 1
 FOLDER = "findings"
 ORIGIN = ("profile", "digits", "letters", "seed")  # settings that a finding depends on
+REMEDY = "Run 'make book', which computes it."
 
 Row = dict[str, str | int | float | bool | None]
 
@@ -55,37 +57,63 @@ def record(
 
 
 def load(name: str, *, settings: Settings) -> list[Row]:
-    """The rows of a finding of this build.
+    """The rows of a finding: of this build, else of ``reference/``.
+
+    One from ``reference/`` may have been made under another profile and on other
+    images: what it was made with is printed.
 
     Raises
     ------
     FindingError
-        If it is missing, damaged, or was made with another profile, seed or data; the
-        message says what to do.
+        If it is missing, damaged, or was made with another seed, or in this build with
+        another profile or data; the message says what to do.
     """
     path = _path(name, settings)
-    remedy = "Run 'make book', which computes it."
+    kept = root() / "reference" / FOLDER / path.name
+    from_reference = not os.path.lexists(path) and kept.is_file()
+    path = kept if from_reference else path
+    made_with, rows = _read(path)
+    differ = {
+        key: value
+        for key, value in made_with.items()
+        if None not in (value, getattr(settings, key))
+        and value != getattr(settings, key)
+    }
+    if differ and not (from_reference and "seed" not in differ):
+        made = ", ".join(map(str, made_with.values()))
+        raise FindingError(f"{path} was made with other settings ({made}). {REMEDY}")
+    if from_reference:
+        print(f"using the finding {name} (reference){_about(differ)}")
+    return rows
+
+
+def _read(path: Path) -> tuple[dict[str, str | int | None], list[Row]]:
+    """What a finding was made with, and its rows."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise ValueError(f"it is not a finding of schema {SCHEMA}")
-        made_with = {key: content[key] for key in _origin(settings)}
+        made_with = {key: content[key] for key in ORIGIN}
         rows = [dict(row) for row in content["rows"]]
     except FileNotFoundError as error:
-        raise FindingError(f"there is no finding {path}. {remedy}") from error
+        raise FindingError(f"there is no finding {path}. {REMEDY}") from error
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise FindingError(f"{path} cannot be used: {error}. {remedy}") from error
-    if made_with != _origin(settings):
-        made = ", ".join(map(str, made_with.values()))
-        raise FindingError(f"{path} was made with other settings ({made}). {remedy}")
-    return rows
+        raise FindingError(f"{path} cannot be used: {error}. {REMEDY}") from error
+    return made_with, rows
+
+
+def _about(differ: Mapping[str, str | int | None]) -> str:
+    """What a finding of other settings was made with."""
+    if not differ:
+        return ""
+    return ", made with " + ", ".join(f"{key} {value}" for key, value in differ.items())
 
 
 def _path(name: str, settings: Settings) -> Path:
     return settings.runs_dir / FOLDER / f"{name}.json"
 
 
-def _origin(settings: Settings) -> dict[str, str | int]:
+def _origin(settings: Settings) -> dict[str, str | int | None]:
     return {key: getattr(settings, key) for key in ORIGIN}
 
 

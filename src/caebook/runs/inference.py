@@ -38,6 +38,9 @@ class Network:
         self.name = name
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = _threads()
+        # Waiting threads must not keep a core busy: where others need it too, that took
+        # twice as long.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
             self.session = onnxruntime.InferenceSession(

@@ -72,7 +72,7 @@ def save(
     if len(history.loss) != recipe.epochs:
         raise RunError(
             f"{name}: the recipe says {recipe.epochs} epochs, but the history has "
-            f"{len(history.loss)}; save a network with the recipe it was trained by"
+            f"{len(history.loss)}; change `recipe` itself, which `fit` and `save` share"
         )
     networks = {
         model: Network(content, model, f"{name}/{model}.onnx")

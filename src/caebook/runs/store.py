@@ -7,9 +7,10 @@ needs ONNX Runtime only, neither TensorFlow nor PyTorch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
@@ -24,13 +25,24 @@ from caebook.settings import Settings
 from caebook.training.recipes import SOURCE_RECIPES
 from caebook.validation import describe
 
+#: Drawn data sets, and the real ones whose runs serve them where they have none.
+INSTEAD = {"glyph-digits": "mnist"}
+
 
 @dataclass(frozen=True)
 class Run:
-    """A recorded run. Images go in as uint8 (N, 28, 28); work is done in batches."""
+    """A recorded run. Images go in as uint8 (N, 28, 28); work is done in batches.
+
+    Attributes
+    ----------
+    folder : where its files are
+    record : what ``run.json`` says
+    instead_of : the data set that was asked for, if this run was trained on another
+    """
 
     folder: Path
     record: Record = field(hash=False)
+    instead_of: str | None = None
 
     @property
     def name(self) -> str:
@@ -43,13 +55,16 @@ class Run:
         recipe = self.record.recipe
         epochs = f"{recipe.epochs} epoch{'s' * (recipe.epochs != 1)}"
         images = f"{recipe.train_images:,} images"
+        if self.instead_of:
+            images += f" of {self.record.dataset}"
         return f"{epochs} of {images}, {_origin(self.folder.parent)}"
 
     @property
     def comparable(self) -> bool:
-        """Whether it has the recipe of its source and was trained on MNIST."""
+        """Whether it has its source's recipe, and was trained and is used on MNIST."""
         recipe = SOURCE_RECIPES.get(self.record.system)
-        return self.record.recipe == recipe and self.record.dataset == "mnist"
+        on_mnist = self.record.dataset == "mnist" and self.instead_of is None
+        return self.record.recipe == recipe and on_mnist
 
     def row(self) -> dict[str, object]:
         """The run's row in a table: its network, its code and its test scores.
@@ -168,36 +183,45 @@ def load(
 ) -> Run:
     """Read the best trained run that is available, and print which one it is.
 
-    Under ``reader``, ``reference/`` comes before this build; under ``full``, this build
-    before ``reference/``; under ``smoke``, only this build counts. If there is no run
-    of the variant, its brief training replaces it: ``short`` replaces ``source``,
-    ``nearest+short`` replaces ``nearest``.
+    A fully trained run comes before its brief training: ``source`` before ``short``,
+    ``nearest`` before ``nearest+short``. Of full trainings, ``reader`` takes the one in
+    ``reference/`` and ``full`` that of this build; of brief ones, both take that of
+    this build. Under ``smoke``, all that this build has comes first. Drawn digits that
+    have no run at all get one that was trained on MNIST.
 
     Raises
     ------
     RunError
         If there is none; the message says where it was looked for.
     """
-    folders = _folders(settings)
-    variants = [variant]
-    if variant.split("+")[-1] != "short":
-        variants.append("short" if variant == "source" else f"{variant}+short")
-    for candidate in variants:
-        name = run_id(system, framework, dataset, candidate, seed)
-        for folder in folders:
-            if (folder / name / "run.json").is_file():
-                run = read(folder / name)
-                line = f"using {name} ({_origin(folder)})"
-                if candidate != variant:
-                    line += ", because no fully trained run is available"
-                print(line)
-                return run
-    names = [run_id(system, framework, dataset, each, seed) for each in variants]
-    raise RunError(_missing(f"run {' or '.join(names)}", folders))
+    asked_briefly = variant.split("+")[-1] == "short"
+    brief = "short" if variant == "source" else f"{variant}+short"
+    names = []
+    for place in _places(dataset, settings):
+        if asked_briefly and not place.brief:
+            continue
+        trained = brief if place.brief and not asked_briefly else variant
+        name = run_id(system, framework, place.dataset, trained, seed)
+        names.append(name)
+        folder = place.folder / name
+        # A record without models, as that of a further seed, is only good for `find`.
+        if (folder / "run.json").is_file() and any(folder.glob("*.onnx")):
+            run = _used_for(dataset, read(folder))
+            line = f"using {name} ({_origin(place.folder)})"
+            if place.brief:
+                line += f", trained briefly: {run.trained.rpartition(',')[0]}"
+            if place.brief and not asked_briefly:
+                line += "; no fully trained run is available"
+            print(line + _about_data(run))
+            return run
+    raise RunError(_missing(f"run {' or '.join(dict.fromkeys(names))}", settings))
 
 
 def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
-    """All runs of an experiment, by name, from the first folder that has any.
+    """All runs of an experiment, by name, from the first place that has any.
+
+    Places are in the order of `load`; full and brief trainings are never mixed. Their
+    records are complete, but models may be missing.
 
     Parameters
     ----------
@@ -208,18 +232,21 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     RunError
         If there is none; the message says where they were looked for.
     """
-    folders = _folders(settings)
-    for folder in folders:
+    for place in _places(dataset, settings):
         found = [
-            run
-            for path in sorted(folder.glob(f"{system}+*/run.json"))
-            if (run := read(path.parent)).record.dataset == dataset
+            _used_for(dataset, run)
+            for path in sorted(place.folder.glob(f"{system}+*/run.json"))
+            if (run := read(path.parent)).record.dataset == place.dataset
             and run.record.variant != "short"
+            and run.record.variant.endswith("+short") == place.brief
         ]
         if found:
-            print(f"using {len(found)} runs of {system} ({_origin(folder)})")
+            line = f"using {len(found)} runs of {system} ({_origin(place.folder)})"
+            if place.brief:
+                line += f", trained briefly: {found[0].trained.rpartition(',')[0]}"
+            print(line + _about_data(found[0]))
             return found
-    raise RunError(_missing(f"run of {system} on {dataset}", folders))
+    raise RunError(_missing(f"run of {system} on {dataset}", settings))
 
 
 def list_runs(folder: Path) -> list[Run]:
@@ -231,20 +258,51 @@ def list_runs(folder: Path) -> list[Run]:
     ]
 
 
-def _folders(settings: Settings) -> list[Path]:
-    """Where runs are looked for, the best first."""
-    reference = root() / "reference"
-    return {
-        "reader": [reference, settings.runs_dir],
-        "full": [settings.runs_dir, reference],
-        "smoke": [settings.runs_dir],
-    }[settings.profile]
+class _Place(NamedTuple):
+    """Where to look for runs: on which data set, and for full or brief trainings."""
+
+    folder: Path
+    dataset: str
+    brief: bool
+
+
+def _places(dataset: str, settings: Settings) -> list[_Place]:
+    """Where runs for a data set are looked for, the best first."""
+    build, reference = _folders(settings)
+    if settings.profile == "smoke":
+        order = [(build, False), (build, True), (reference, False), (reference, True)]
+    else:
+        full = [(reference, False), (build, False)]
+        order = full if settings.profile == "reader" else full[::-1]
+        order += [(build, True), (reference, True)]
+    return [
+        _Place(folder, trained_on, how)
+        for trained_on in (dataset, INSTEAD.get(dataset))
+        if trained_on
+        for folder, how in order
+    ]
+
+
+def _folders(settings: Settings) -> tuple[Path, Path]:
+    return settings.runs_dir, root() / "reference"
+
+
+def _used_for(dataset: str, run: Run) -> Run:
+    if run.record.dataset == dataset:
+        return run
+    return replace(run, instead_of=dataset)
+
+
+def _about_data(run: Run) -> str:
+    if run.instead_of is None:
+        return ""
+    return f"; trained on {run.record.dataset}, but this page's images are drawn"
 
 
 def _origin(folder: Path) -> str:
     return "reference" if folder.name == "reference" else "this build"
 
 
-def _missing(what: str, folders: list[Path]) -> str:
-    places = " or ".join(map(str, folders))
+def _missing(what: str, settings: Settings) -> str:
+    places = " or ".join(map(str, _folders(settings)))
     return f"there is no {what} in {places}. Run 'make book', which trains it."

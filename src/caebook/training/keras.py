@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from caebook.errors import FrameworkError
 from caebook.images import check_images, slices, to_float
 from caebook.training.boundary import PROBE_IMAGES, Exported
 from caebook.training.checkpoint import Checkpoint
@@ -22,6 +23,17 @@ from caebook.training.history import History
 from caebook.training.onnx import tidy
 from caebook.training.order import batches, epoch_seed
 from caebook.training.recipes import Recipe
+
+if keras.backend.backend() != "tensorflow":
+    raise FrameworkError(
+        f"Keras was imported with the backend {keras.backend.backend()}, but this book "
+        "needs TensorFlow: restart the kernel, and import caebook before keras"
+    )
+# Keras has these already, unless it was imported before this package.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+keras.config.set_dtype_policy("float32")
+keras.config.set_epsilon(1e-7)
 
 tf.config.experimental.enable_op_determinism()
 
