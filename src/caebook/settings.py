@@ -26,14 +26,14 @@ SHORT = {
         "ladder": (2, 300),
     },
     "reader": {
-        "classifier": (5, 20_000),
-        "shallow": (3, 4_000),
-        "deep": (3, 4_000),
-        "dcnn": (3, 3_000),
-        "transposed": (3, 6_000),
-        "wide-kernel": (5, 5_000),
-        "code16": (3, 4_000),
-        "ladder": (2, 2_500),
+        "classifier": (3, 8_000),
+        "shallow": (3, 2_000),
+        "deep": (3, 2_000),
+        "dcnn": (3, 1_500),
+        "transposed": (3, 4_000),
+        "wide-kernel": (3, 2_000),
+        "code16": (3, 2_000),
+        "ladder": (2, 1_500),
     },
 }
 SMOKE_TEST_IMAGES = 500
