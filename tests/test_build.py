@@ -21,8 +21,8 @@ import pytest
 
 from caebook.build import chapters
 from caebook.build import graph as building
+from caebook.build.chapter_page import page
 from caebook.build.chapters import Build, Chapter, Execution
-from caebook.build.pages import page
 from caebook.errors import BuildError, ChapterError
 
 ROOT = Path(__file__).parents[1]
