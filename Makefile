@@ -11,7 +11,7 @@ READY := $(VENV)/ready
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: help book smoke full test bench serve lab clean
+.PHONY: help book smoke full test bench mnist serve lab lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,13 @@ serve: ## open the built book on http://localhost:8000 (PORT=… to change)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
+
+mnist: $(READY) ## download MNIST, or check the files that are here
+	$(BIN)/caebook data fetch mnist
+
+lock: ## renew requirements.lock with uv (UPGRADE=--upgrade for newer versions)
+	uv pip compile pyproject.toml --extra train --extra book --extra test --universal \
+	  --python-version 3.11 --no-header --no-annotate $(UPGRADE) -o requirements.lock
 
 clean: ## remove what was built, but not the environment
 	rm -rf build

@@ -1,4 +1,4 @@
-"""How fast the codec is, and how close its streams come to the ideal.
+"""The codec's speed, and how close its streams come to the ideal size.
 
 Run from anywhere, in the book's environment: ``python benchmarks/codec.py [MODEL]``,
 by default with the model that comes with the package. One thread; times are processor
@@ -25,7 +25,7 @@ WANTED = 5_000  # images a second each way with 16 numbers: the project's aim
 
 
 def best(work: Callable[[], object]) -> tuple[float, object]:
-    """Return the least processor time of `REPEATS` tries, and what the work gave."""
+    """Return the least processor time of `REPEATS` tries, and the result."""
     times = []
     for _ in range(REPEATS):
         start = time.process_time()
@@ -41,7 +41,7 @@ def speed(name: str, seconds: float, images: int) -> None:
 
 
 def whole_files(model: codec.Model, images: np.ndarray) -> None:
-    """Compress and decompress as the command does, network included."""
+    """Measure compressing and decompressing, network included."""
     print(f"{model.id}, {len(images):,} images; {WANTED:,} images/s wanted")
     for coder in codec.CODERS:
         seconds, content = best(
@@ -52,7 +52,7 @@ def whole_files(model: codec.Model, images: np.ndarray) -> None:
         speed(f"decompress, {coder}", seconds, len(images))
         symbols = model.symbols(images)
         if not np.array_equal(found, model.images(symbols)):
-            raise SystemExit("decompress does not give what the model makes")
+            raise SystemExit("decompressing does not give the model's reconstructions")
         ideal = codec.ideal_bits(symbols, model.tables) / 8
         size = f"{len(content):,} bytes, {len(content) / len(images):.3f} an image"
         excess = len(content) / ideal - 1
@@ -60,7 +60,7 @@ def whole_files(model: codec.Model, images: np.ndarray) -> None:
 
 
 def streams(numbers: int, levels: int, images: int) -> None:
-    """The entropy coder alone, on symbols of which some are frequent."""
+    """Measure the entropy coder alone, on symbols of unequal frequency."""
     values = np.random.default_rng(0).exponential(levels / 8, (images, numbers))
     symbols = np.minimum(values, levels - 1).astype(np.uint8)
     tables = codec.frequencies(codec.count_levels(symbols, levels))

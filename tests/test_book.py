@@ -9,7 +9,7 @@ from exceptions import LONG_CELLS, TYPED_NUMBERS
 
 from caebook import runs
 from caebook.build.chapters import Build, Chapter, Execution, find_chapters, tags
-from caebook.build.imports import FRAMEWORKS, imported_names
+from caebook.build.imports import FRAMEWORKS, chapter_imports
 from caebook.files import root
 
 NOTEBOOKS = find_chapters()
@@ -164,8 +164,7 @@ def test_frameworks_stand_side_by_side(chapter):
 
 @pytest.mark.parametrize("chapter", EVALUATION, ids=by_name)
 def test_evaluation_needs_no_framework(chapter):
-    code = "\n".join(cell.source for cell in chapter.code_cells)
-    imported = imported_names(code)
+    imported = chapter_imports(chapter)
     assert imported
     for name in imported:
         assert name.split(".")[0] not in FRAMEWORKS

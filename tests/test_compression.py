@@ -1,7 +1,7 @@
-"""What compression costs: chapter 10's own codecs, run from the notebook.
+"""The codecs of chapter 10, run from its notebook.
 
 The cells tagged `codecs` define every ordinary way to store images, as a pair of
-functions, and what measures them. They are executed here as they stand.
+functions, and the function that measures them. They are executed here unchanged.
 """
 
 import lzma
@@ -43,7 +43,7 @@ CLOSE = 0.03
 
 @pytest.fixture(scope="module")
 def chapter():
-    """What the cells tagged `codecs` define."""
+    """The names that the cells tagged `codecs` define."""
     namespace = {}
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         if "codecs" in tags(cell):
@@ -126,7 +126,7 @@ def test_one_bit_has_two_decodings(measured):
     assert means["mse"] < plain["mse"] and means["uqi"] < plain["uqi"]
 
 
-# Bytes are the length of something that is decoded again
+# Bytes are counted on streams that are decoded again
 
 
 def names_of(methods):
@@ -139,8 +139,8 @@ def test_no_two_methods_share_a_name(methods):
     assert families == {"general", "image codec", "transform", "clusters"}
 
 
-def test_bytes_are_what_the_copies_come_from(chapter, methods, drawn):
-    """Decoding knows nothing of what was encoded last, and all bytes are counted."""
+def test_all_bytes_that_decoding_needs_are_counted(chapter, methods, drawn):
+    """Decoding uses the streams alone, and all their bytes are counted."""
     _, test = drawn
     one, other = test[:30], test[30:]
     for method, name in zip(methods, names_of(methods), strict=True):
@@ -164,7 +164,7 @@ def test_lossless_methods_lose_nothing(methods, drawn):
         assert np.array_equal(method.decode(method.encode(test)), test)
 
 
-def test_images_that_stand_alone_can_be_read_alone(methods, drawn):
+def test_images_stored_one_by_one_can_be_read_one_by_one(methods, drawn):
     _, test = drawn
     alone = [method for method in methods if method.alone]
     names = {"PNG, files", "PCA 16, uint8", "PCA, records", "DCT, records"}
@@ -179,8 +179,8 @@ def test_images_that_stand_alone_can_be_read_alone(methods, drawn):
         assert np.array_equal(method.decode(streams[7:8])[0], whole[7])
 
 
-def test_stepped_numbers_come_back_as_the_same_multiples(chapter, drawn):
-    """The codes themselves, before any transform turns them into pixels."""
+def test_numbers_are_decoded_to_the_nearest_multiples_of_the_step(chapter, drawn):
+    """The numbers, before a transform turns them into pixels."""
     training, test = drawn
     seen = []
 
@@ -197,7 +197,7 @@ def test_stepped_numbers_come_back_as_the_same_multiples(chapter, drawn):
     assert np.array_equal(seen[0], np.rint(forward(test) / 2) * 2)
 
 
-def test_clusters_are_stored_by_the_number_of_the_nearest(chapter, drawn):
+def test_clusters_store_the_number_of_the_nearest_image(chapter, drawn):
     training, test = drawn
     components = chapter["principal_components"](training)
     pictures = chapter["typical_pictures"](training, components, 1_024)
@@ -214,7 +214,7 @@ def test_clusters_are_stored_by_the_number_of_the_nearest(chapter, drawn):
         assert abs(sum(map(len, streams)) / len(test) - size) < 0.1
 
 
-def test_more_clusters_are_nearer(chapter, methods, drawn):
+def test_more_clusters_give_a_smaller_error(chapter, methods, drawn):
     training, _ = drawn
     errors = [
         chapter["measure"](method, training)[0]["mse"]
@@ -225,7 +225,7 @@ def test_more_clusters_are_nearer(chapter, methods, drawn):
 
 
 @pytest.mark.parametrize("count", [1, 7, 12, 60])
-def test_sheets_are_cut_again(chapter, count, drawn):
+def test_a_sheet_is_cut_into_its_images(chapter, count, drawn):
     _, test = drawn
     sheet = chapter["sheet"](test[:count])
     assert sheet.size == count * 784
@@ -233,7 +233,7 @@ def test_sheets_are_cut_again(chapter, count, drawn):
     assert np.array_equal(sheet[:28, :28], test[0])  # each image in one piece
 
 
-def test_files_without_an_empty_ones_bytes_are_ideal(chapter, methods, drawn):
+def test_the_ideal_size_leaves_out_the_bytes_of_an_empty_file(chapter, methods, drawn):
     _, test = drawn
     empty = np.zeros((1, 28, 28), np.uint8)
     for method in methods:
@@ -244,7 +244,7 @@ def test_files_without_an_empty_ones_bytes_are_ideal(chapter, methods, drawn):
             assert ideal["ideal"] and ideal["codec"] == f"{real['codec']}, ideal"
 
 
-def test_formats_that_are_missing_are_left_out(chapter, monkeypatch):
+def test_missing_formats_are_left_out(chapter, monkeypatch):
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     monkeypatch.setattr(PIL.features, "check", lambda name: False)
     formats = {m.codec.split(",")[0] for m in chapter["picture_methods"]()}
@@ -268,7 +268,7 @@ def test_networks_are_stored_as_files(chapter, tmp_path):
     assert (point["system"], point["framework"]) == ("tiny", "keras")
 
 
-def test_networks_codes_can_stand_alone(chapter, tmp_path):
+def test_networks_codes_can_be_stored_one_by_one(chapter, tmp_path):
     chapter["NAMES"] = {"keras": "Keras"}
     model, images = tiny.make_model(tmp_path), tiny.images(30, seed=1)
     packed, files = chapter["alone"]("keras", model)
@@ -290,7 +290,7 @@ def test_levels_and_tables_are_fitted_as_the_codec_does(chapter, tmp_path):
     assert np.array_equal(ours.tables, theirs.tables)
 
 
-# The bill
+# The bill: bytes and what a reader needs beforehand
 
 
 @pytest.mark.parametrize(
@@ -307,12 +307,12 @@ def test_levels_and_tables_are_fitted_as_the_codec_does(chapter, tmp_path):
         ((7, 100), (7, 100), None),
     ],
 )
-def test_break_even_says_in_which_direction(chapter, ours, other, answer):
+def test_break_even_tells_the_direction(chapter, ours, other, answer):
     rows = [{"bytes": pair[0], "side_bytes": pair[1]} for pair in (ours, other)]
     assert chapter["break_even"](*rows) == answer
 
 
-def test_whatever_a_reader_needs_is_charged_alike(chapter, drawn):
+def test_everything_that_a_reader_needs_is_counted_alike(chapter, drawn):
     training, _ = drawn
     mean, patterns = chapter["principal_components"](training)
     with_mean = chapter["sixteen_bytes"](
@@ -328,7 +328,7 @@ def test_whatever_a_reader_needs_is_charged_alike(chapter, drawn):
     assert clusters.side == len(lzma.compress(pictures.tobytes(), preset=1))
 
 
-# What the chapter hands on
+# The chapter's findings
 
 
 def test_findings_hold_every_network(smoke_book):

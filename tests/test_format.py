@@ -1,7 +1,7 @@
-"""`book/format.md` is enough to write a decoder from.
+"""A decoder written from `book/format.md` alone reads the files.
 
-`decode` was written from that page alone. It does not use `caebook` or NumPy, nor
-anything clever, so it is also an example for other languages.
+`decode` uses neither `caebook` nor NumPy, and only simple Python, so it is also an
+example for other languages.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ def table(counts: list[int]) -> list[int]:
     return made
 
 
-# --- what it makes of files -------------------------------------------------------
+# --- its results ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +102,17 @@ def model(tmp_path_factory) -> codec.Model:
 
 @pytest.mark.parametrize("coder", codec.CODERS)
 @pytest.mark.parametrize("count", [1, 3, 700, 16_384 + 300])  # the last takes 2 blocks
-def test_a_decoder_written_from_the_page_finds_the_same_indices(model, coder, count):
+def test_the_decoder_from_the_page_finds_the_same_indices(model, coder, count):
     images = tiny.images(count)
     content = codec.compress(images, model, coder)
     with np.load(model.run.folder / "codec-lloyd-max4.npz") as file:
         tables = file["tables"].tolist()
-    assert decode(content, tables) == model.symbols(images).tolist()
+    symbols = model.symbols(images)
+    assert decode(content, tables) == symbols.tolist()
+    assert (codec.decompress(content, model) == model.images(symbols)).all()
 
 
-def test_pixels_and_checksum_are_what_the_page_says(model):
+def test_pixels_and_checksum_are_computed_as_the_page_says(model):
     images = tiny.images(20)
     content = codec.compress(images, model)
     folder = model.run.folder

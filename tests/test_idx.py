@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from fakes import flipped, idx, put
 
+from caebook.data.folders import find_file
 from caebook.data.idx import idx_sha256, read_idx
-from caebook.data.locations import find_file
 from caebook.data.registry import IdxFile
 from caebook.errors import DataError
 

@@ -28,6 +28,12 @@ def test_to_uint8_returns_every_grey_level(dtype):
     np.testing.assert_array_equal(to_uint8((LEVELS / 255).astype(dtype)), LEVELS)
 
 
+def test_to_uint8_rounds_half_precision_exactly():
+    floats = np.arange(0x3C01, dtype=np.uint16).view(np.float16)  # all of [0, 1]
+    expected = np.rint(255 * floats.astype(np.float64))
+    np.testing.assert_array_equal(to_uint8(floats), expected)
+
+
 def test_to_uint8_keeps_shape_and_order_over_many_blocks():
     images = np.random.default_rng(0).integers(0, 256, (300, 28, 28), np.uint8)
     np.testing.assert_array_equal(to_uint8(to_float(images)), images)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from caebook import data, runs
 from caebook.evaluation import metrics
 from caebook.files import root
+from caebook.training import FAST_RECIPE, SOURCE_RECIPES, Recipe
 
 RUNS = runs.list_runs(root() / "reference")
 by_name = pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
@@ -18,11 +20,25 @@ WHOLE = ("code16-keras-mnist-s0", "code16-torch-mnist-s0")
 SAMPLE = 500  # test images for each of the others
 
 
+def expected_recipe(record: runs.Record) -> Recipe:
+    """Ours for the variants `fast`, else the source's."""
+    if "fast" in record.variant.split("+"):
+        return FAST_RECIPE
+    source = SOURCE_RECIPES[record.system]
+    # the source's sorted split: the first sixth of a file of 60,000 letters
+    sixth = replace(source, train_images=source.train_images // 6)
+    return sixth if record.variant == "sorted-split" else source
+
+
 @by_name
-def test_reference_is_the_sources_recipe_at_a_known_commit(run):
+def test_reference_has_the_whole_recipe_at_a_known_commit(run):
     record = run.record
-    assert record.profile == "full" and record.variant == "source"
-    assert run.comparable, "recipe or data differ from the source's"
+    assert record.profile == "full"
+    assert record.recipe == expected_recipe(record)
+    assert record.variant in {"source", "sorted-split", "fast", "matched+fast"}
+    assert record.dataset in {"mnist", "glyph-letters"}
+    source = record.variant == "source" and record.dataset == "mnist"
+    assert run.comparable == source
     assert record.test.images == 10_000
     assert record.provenance.git, "trained outside a checkout"
     assert "dirty" not in record.provenance.git
@@ -31,7 +47,8 @@ def test_reference_is_the_sources_recipe_at_a_known_commit(run):
 @by_name
 def test_reference_is_small_and_complete(run):
     files = {path.name: path.stat().st_size for path in run.folder.iterdir()}
-    models = runs.MODELS[run.record.kind]
+    # of further seeds only the record is kept
+    models = runs.MODELS[run.record.kind] if run.record.seed == 0 else ()
     assert {f"{model}.onnx" for model in models} | {"run.json"} == {
         name for name in files if not name.startswith("codec-")
     }
@@ -39,17 +56,15 @@ def test_reference_is_small_and_complete(run):
 
 
 @by_name
-def test_earlier_record_is_written_again_as_it_was(run):
-    """These records are older than the code that reads them."""
+def test_record_is_written_again_as_it_was(run):
+    """Many records are older than the code that reads them, and lack later fields."""
     text = (run.folder / "run.json").read_text()
-    assert run.record.to_json() == text
     content = json.loads(text)
-    assert (
-        run.record.code is None
-        or list(run.record.code.shape) == (content["code"]["shape"])
-    )
-    assert run.record.recipe.epochs == content["recipe"]["epochs"]
-    assert run.record.history.val_loss == content["history"]["val_loss"]
+    later = {"initial_bias": None, "logits": False}
+    expected = {**content, "recipe": {**later, **content["recipe"]}}
+    assert json.loads(run.record.to_json()) == expected
+    if later.keys() <= content["recipe"].keys():
+        assert run.record.to_json() == text
 
 
 def dataset_of(run):
@@ -73,7 +88,9 @@ def test_reference_scores_what_its_record_says(name):
 
 
 @pytest.mark.parametrize(
-    "run", [run for run in RUNS if run.name not in WHOLE], ids=lambda run: run.name
+    "run",
+    [run for run in RUNS if run.record.seed == 0 and run.name not in WHOLE],
+    ids=lambda run: run.name,
 )
 def test_sample_scores_about_what_the_record_says(run):
     """Every score is within five standard errors of the recorded mean."""
@@ -87,7 +104,7 @@ def test_sample_scores_about_what_the_record_says(run):
     else:
         floats = run.decoded(images)
         reconstructions = run.reconstruct(images)
-        scores = {"bce": metrics.bce(images, floats)}
+        scores = {"bce": metrics.bce(images, np.clip(floats, 0, 1))}
         for name in ("mse", "ssim", "uqi", "uqi_sewar"):
             scores[name] = getattr(metrics, name)(images, reconstructions)
     for name, values in scores.items():

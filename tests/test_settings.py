@@ -7,7 +7,7 @@ import pytest
 
 from caebook import data, files
 from caebook import settings as profiles
-from caebook.training import Recipe
+from caebook.training import FAST_RECIPE, Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +110,11 @@ def test_recipes_are_what_the_sources_say():
     ):
         stated = replace(adam, loss=loss, epochs=epochs, batch_size=batch_size)
         assert profiles.SOURCE_RECIPES[system] == stated
+
+
+def test_ours_leaves_the_images_it_was_chosen_on_untrained():
+    assert FAST_RECIPE.train_images == 60_000 - data.VALIDATION
+    assert FAST_RECIPE not in profiles.SOURCE_RECIPES.values()
 
 
 @pytest.mark.parametrize("system", profiles.SOURCE_RECIPES)

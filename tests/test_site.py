@@ -12,6 +12,7 @@ from types import ModuleType
 import nbformat
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from caebook.build.chapters import Chapter, find_chapters
 from caebook.build.imports import imported_names
@@ -223,6 +224,9 @@ def test_binder_installs_the_lock_the_package_and_nothing_else():
     environment = read_yaml(ROOT / "environment.yml")
     *conda, last = environment["dependencies"]
     assert sorted(re.split("[=<>]", entry)[0] for entry in conda) == ["pip", "python"]
+    python = next(entry for entry in conda if entry.startswith("python"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert python.removeprefix("python=") in SpecifierSet(project["requires-python"])
     options = {entry for entry in last["pip"] if entry.startswith("--")}
     assert set(last["pip"]) - options == {"-r requirements.lock", "-e ."}
 

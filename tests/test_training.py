@@ -10,6 +10,7 @@ import sys
 import tempfile
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -25,10 +26,11 @@ from torch import nn
 from caebook import training
 from caebook.errors import CheckpointError, WriteError
 from caebook.images import to_float
-from caebook.training import BOUNDARY, Checkpoint, History, Recipe
+from caebook.training import BOUNDARY, FAST_RECIPE, Checkpoint, History, Recipe
 from caebook.training import keras as keras_training
 from caebook.training import onnx as onnx_training
 from caebook.training import torch as torch_training
+from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import PROBE_IMAGES
 from caebook.training.order import epoch_seed
 
@@ -36,6 +38,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (150, 28, 28), dtype=np.uint8
 TRAIN, VALIDATION = IMAGES[:100], IMAGES[100:]
 LABELS = np.arange(150, dtype=np.uint8) % 10
 RECIPE = Recipe(loss="mse", epochs=2, batch_size=32, train_images=100)
+OURS = replace(FAST_RECIPE, epochs=2, batch_size=32, train_images=100)
 STILL = 1e-30  # steps so small that the weights stay the same
 
 
@@ -62,6 +65,40 @@ class Keras:
     @classmethod
     def autoencoder(cls, seed=0):
         return keras.Sequential(list(cls.coder(seed)))
+
+    @classmethod
+    def linear_autoencoder(cls):
+        """Without a sigmoid at its end."""
+        encoder, _ = cls.coder()
+        decoder = layers.Conv2DTranspose(1, 4, strides=4)
+        return keras.Sequential([keras.Input((28, 28, 1)), *encoder.layers, decoder])
+
+    @classmethod
+    def sigmoid_inside(cls):
+        """A layer follows the sigmoid."""
+        pixels = keras.Input((28, 28, 1))
+        return keras.Sequential([pixels, *cls.coder(), layers.Rescaling(0.5)])
+
+    @classmethod
+    def without_bias(cls):
+        encoder, _ = cls.coder()
+        decoder = layers.Conv2DTranspose(
+            1, 4, strides=4, activation="sigmoid", use_bias=False
+        )
+        return keras.Sequential([keras.Input((28, 28, 1)), *encoder.layers, decoder])
+
+    @staticmethod
+    def shift_last_bias(model, value):
+        model.layers[-1].layers[-1].bias.assign_add([value])
+
+    @classmethod
+    def logits(cls, model, shift):
+        """What the last sigmoid gets, with the last bias shifted; (150, 28, 28)."""
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        cls.shift_last_bias(copy, shift)
+        output = keras_training.predict(copy, IMAGES).astype(np.float64)[..., 0]
+        return np.log(output / (1 - output))
 
     @staticmethod
     def noisy(seed=0):
@@ -165,6 +202,31 @@ class Torch:
     @classmethod
     def autoencoder(cls, seed=0):
         return nn.Sequential(*cls.coder(seed))
+
+    @classmethod
+    def linear_autoencoder(cls):
+        encoder, decoder = cls.coder()
+        return nn.Sequential(encoder, decoder[0])
+
+    @classmethod
+    def sigmoid_inside(cls):
+        return nn.Sequential(*cls.coder(), nn.Hardtanh(0, 0.5))
+
+    @classmethod
+    def without_bias(cls):
+        encoder, _ = cls.coder()
+        decoder = nn.ConvTranspose2d(2, 1, 4, 4, bias=False)
+        return nn.Sequential(encoder, decoder, nn.Sigmoid())
+
+    @staticmethod
+    def shift_last_bias(model, value):
+        with torch.no_grad():
+            model[1][0].bias += value
+
+    @staticmethod
+    def logits(model, shift):
+        up_to_logits = nn.Sequential(model[0], model[1][0])
+        return torch_training.predict(up_to_logits, IMAGES)[:, 0] + shift
 
     @staticmethod
     def noisy(seed=0):
@@ -378,6 +440,81 @@ def test_losses_are_what_their_definition_says(on, loss):
 
 
 @frameworks
+def test_loss_on_logits_is_exact_where_the_sigmoid_is_rounded(on):
+    """There, the logarithm of 1 - s would be infinite, or clipped."""
+    model = on.autoencoder()
+    on.shift_last_bias(model, 150.0)
+    recipe = replace(OURS, learning_rate=STILL, epochs=1, initial_bias=None)
+    history = train(on, model, recipe)
+    assert on.module.predict(model, VALIDATION).min() == 1.0  # the sigmoid is back
+    target = IMAGES / 255
+    # -t log s - (1 - t) log(1 - s) of a logit z that is large: (1 - t) z
+    logits = 150 + on.logits(model, shift=-150.0)
+    per_image = ((1 - target) * logits).mean(axis=(1, 2))
+    assert history.loss == pytest.approx([per_image[:100].mean()], rel=1e-5)
+    assert history.val_loss == pytest.approx([per_image[100:].mean()], rel=1e-5)
+
+
+@frameworks
+def test_network_keeps_its_sigmoid_after_a_loss_on_logits(on):
+    model = on.noisy()
+    history = train(on, model, OURS)
+    output = on.last(on.module.predict(model, VALIDATION))[..., 0].astype(np.float64)
+    target = VALIDATION / 255
+    bce = -target * np.log(output) - (1 - target) * np.log(1 - output)
+    assert history.val_loss[-1] == pytest.approx(bce.mean(), rel=1e-5)
+    if on is Keras:  # which keeps what it compiled for training
+        batch = keras_training.to_tensor(VALIDATION)
+        loss = model.evaluate(batch, batch, verbose=0)
+        assert loss == pytest.approx(bce.mean(), rel=1e-5)
+    else:
+        assert not any(layer._forward_pre_hooks for layer in model.modules())
+
+
+@frameworks
+@pytest.mark.parametrize("sigmoid", [True, False])
+def test_training_starts_at_the_mean_pixel(on, sigmoid):
+    recipe = Recipe(
+        loss="bce" if sigmoid else "mse",
+        initial_bias="mean-pixel",
+        learning_rate=STILL,
+        train_images=100,
+    )
+    model = on.autoencoder() if sigmoid else on.linear_autoencoder()
+    before = on.weights(model)
+    train(on, model, recipe)
+    *others, bias = on.weights(model)
+    for now, then in zip(others, before, strict=False):
+        assert np.allclose(now, then, rtol=0, atol=1e-20)
+    mean = TRAIN.mean() / 255
+    expected = np.log(mean / (1 - mean)) if sigmoid else mean
+    assert bias == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_start_at_the_mean_pixel_of_uniform_images_is_finite(level):
+    images = np.full((10, 28, 28), level, np.uint8)
+    assert abs(mean_pixel_bias(images, sigmoid=True)) == pytest.approx(9.21, abs=0.01)
+
+
+@frameworks
+def test_unsuitable_networks_are_not_trained_by_ours(on, capsys):
+    on_logits = replace(OURS, initial_bias=None)
+    from_mean = replace(OURS, logits=False)
+    hidden = on.sigmoid_inside()
+    for model, recipe, message in (
+        (on.linear_autoencoder(), on_logits, "on logits, so the network must end"),
+        (hidden, on_logits, "on logits, so the network must end"),
+        (on.without_bias(), from_mean, "last layer with weights has no bias"),
+    ):
+        before = on.weights(model)
+        with pytest.raises(ValueError, match=message):
+            train(on, model, recipe)
+        assert same(on.weights(model), before)
+    assert "epoch" not in capsys.readouterr().out
+
+
+@frameworks
 def test_validation_is_without_dropout(on):
     recipe = replace(RECIPE, learning_rate=STILL, epochs=1)
     model = on.noisy()
@@ -396,6 +533,88 @@ def test_training_lowers_the_loss_and_prints_it(on, capsys):
     shown = [line for line in lines if line.startswith("epoch ")]
     assert [line.split()[1] for line in shown] == ["1/3", "2/3", "3/3"]
     assert f"val_loss {history.val_loss[2]:.4f}" in shown[2]
+
+
+# --- schedules --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle", "cosine"])
+def test_schedule_is_what_its_definition_says(schedule):
+    """2 epochs of 4 batches, the last of them small, and one of 1,001 steps."""
+    recipe = replace(RECIPE, schedule=schedule, learning_rate=0.5)
+    assert recipe.epochs * -(-recipe.train_images // recipe.batch_size) == 8
+    few = [training.learning_rate(recipe, step) for step in range(8)]
+    many = replace(recipe, epochs=1, batch_size=1, train_images=1_001)
+    rates = np.array([training.learning_rate(many, step) for step in range(1_001)])
+    top = {"constant": 0, "one-cycle": 300, "cosine": 0}[schedule]
+    if schedule == "constant":
+        assert set(few) == {0.5} and (rates == 0.5).all()
+        return
+    assert rates[top] == pytest.approx(0.5) and rates.argmax() == top
+    warm_up = np.linspace(0.5 / 25, 0.5, top + 1)
+    assert rates[:top] == pytest.approx(warm_up[:-1])
+    middle = (1_000 + top) // 2
+    assert rates[middle] == pytest.approx(0.5 * (1 + 1e-4) / 2)
+    quarter = (1_000 + 3 * top) // 4
+    share = (1 + np.cos(np.pi / 4)) / 2
+    assert rates[quarter] == pytest.approx(0.5 * (1e-4 + (1 - 1e-4) * share))
+    assert (np.diff(rates[top:]) < 0).all()
+    assert rates[-1] == few[-1] == pytest.approx(0.5e-4)
+    assert few[0] == rates[0]
+
+
+def test_a_single_step_has_a_learning_rate():
+    for schedule in ("one-cycle", "cosine"):
+        recipe = Recipe(schedule=schedule, batch_size=100, train_images=100)
+        assert 0 < training.learning_rate(recipe, 0) <= recipe.learning_rate
+
+
+def test_torch_follows_ours_as_a_loop_by_hand_does():
+    model, by_hand = Torch.autoencoder(), Torch.autoencoder()
+    history = train(Torch, model, OURS, seed=1)
+    mean = TRAIN.mean() / 255
+    nn.init.constant_(by_hand[1][0].bias, np.log(mean / (1 - mean)))
+    optimizer = torch.optim.Adam(by_hand.parameters())
+    up_to_logits = nn.Sequential(by_hand[0], by_hand[1][0])
+    step, losses = 0, []
+    for epoch in range(2):
+        for index in training.batches(100, 32, 1, epoch):
+            optimizer.param_groups[0]["lr"] = training.learning_rate(OURS, step)
+            batch = torch_training.to_tensor(TRAIN[index])
+            loss = nn.BCEWithLogitsLoss()(up_to_logits(batch), batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item() * len(index))
+            step += 1
+    assert step == 8
+    means = [sum(losses[:4]) / 100, sum(losses[4:]) / 100]
+    assert history.loss == pytest.approx(means, rel=1e-6)
+    pairs = zip(Torch.weights(model), Torch.weights(by_hand), strict=True)
+    for ours, theirs in pairs:
+        assert np.allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [OURS, replace(OURS, schedule="cosine", logits=False), RECIPE],
+    ids=["ours", "cosine", "plain"],
+)
+def test_both_frameworks_train_alike_from_the_same_weights(recipe, monkeypatch):
+    """But for ε, which Adam adds at another place in Keras: without it, equal."""
+    monkeypatch.setattr(torch.optim, "Adam", partial(torch.optim.Adam, eps=1e-20))
+    adam = partial(keras.optimizers.Adam, epsilon=1e-20)
+    monkeypatch.setattr(keras.optimizers, "Adam", adam)
+    in_torch, in_keras = Torch.coder(), Keras.coder()
+    like_torch(in_keras, in_torch)
+    models = {Torch: nn.Sequential(*in_torch), Keras: keras.Sequential(list(in_keras))}
+    histories = {on: train(on, model, recipe) for on, model in models.items()}
+    for losses in ("loss", "val_loss"):
+        ours, theirs = (getattr(history, losses) for history in histories.values())
+        assert ours == pytest.approx(theirs, rel=2e-6)
+    assert histories[Torch].loss[1] < histories[Torch].loss[0]
+    pixels = [on.last(on.module.predict(m, VALIDATION)) for on, m in models.items()]
+    assert np.allclose(*pixels, rtol=0, atol=1e-5)
 
 
 # --- memory -----------------------------------------------------------------------
@@ -520,7 +739,7 @@ def test_a_network_with_another_input_shape_is_refused(on):
     "change",
     [
         {"optimizer": "sgd"},
-        {"schedule": "cosine"},
+        {"schedule": "linear"},
         {"loss": "mae"},
         {"precision": "float16"},
         {"epochs": 0},
@@ -530,6 +749,8 @@ def test_a_network_with_another_input_shape_is_refused(on):
         {"learning_rate": 0},
         {"learning_rate": float("nan")},
         {"learning_rate": True},
+        {"initial_bias": "zero"},
+        {"logits": 1},
     ],
 )
 def test_invalid_recipe_is_refused_by_field(change):
@@ -538,6 +759,21 @@ def test_invalid_recipe_is_refused_by_field(change):
         replace(RECIPE, **change)
     with pytest.raises(ValueError, match="must be 'bce', 'mse' or 'crossentropy'"):
         Recipe(loss="mae")
+
+
+def test_contradicting_fields_of_a_recipe_are_refused():
+    for loss in ("mse", "crossentropy"):
+        with pytest.raises(ValueError, match=f"^logits: must be False .*{loss}"):
+            Recipe(loss=loss, logits=True)
+    with pytest.raises(ValueError, match=r"^initial_bias: must be None .*mean-pixel"):
+        Recipe(loss="crossentropy", initial_bias="mean-pixel")
+
+
+def test_a_recipes_text_names_later_fields_where_they_are_used():
+    text = repr(FAST_RECIPE)
+    assert "initial_bias='mean-pixel'" in text and "logits=True" in text
+    assert eval(text) == FAST_RECIPE
+    assert repr(replace(FAST_RECIPE, initial_bias=None, logits=False)) != text
 
 
 def test_a_recipes_text_stays_the_same():
@@ -553,8 +789,11 @@ def test_a_recipes_text_stays_the_same():
 
 
 @frameworks
-def test_resumed_training_equals_uninterrupted(on, tmp_path, monkeypatch, capsys):
-    recipe = replace(RECIPE, epochs=3, learning_rate=0.01)
+@pytest.mark.parametrize("recipe", [RECIPE, OURS], ids=["plain", "ours"])
+def test_resumed_training_equals_uninterrupted(
+    on, recipe, tmp_path, monkeypatch, capsys
+):
+    recipe = replace(recipe, epochs=3, learning_rate=0.01)
     paths = [tmp_path / "whole.npz", tmp_path / "new folder" / "parts.npz"]
     whole = on.noisy()
     expected = train(on, whole, recipe, seed=3, checkpoint=paths[0])

@@ -1,7 +1,7 @@
 """A tiny autoencoder as a run on disk, for the tests of the codec.
 
-It is written down as ONNX without any framework: the encoder takes the means of square
-blocks of pixels, the decoder repeats them.
+It is built as ONNX without any framework: the encoder takes the means of square blocks
+of pixels, the decoder repeats them.
 """
 
 import json
@@ -66,7 +66,7 @@ def decoder(side: int, gain: float = 1.0) -> bytes:
 
 
 def record(side: int) -> dict:
-    """What ``run.json`` says of it."""
+    """The content of its ``run.json``."""
     system, framework, dataset, variant, seed = runs.parse_id(NAME)
     return {
         "schema": runs.SCHEMA,

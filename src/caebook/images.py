@@ -39,7 +39,7 @@ def to_uint8(floats: np.ndarray) -> np.ndarray:
     flat_floats, flat_levels = floats.reshape(-1), levels.reshape(-1)
     for part in slices(flat_floats.size, 1 << 17):
         unit = np.clip(flat_floats[part], 0, 1)
-        if unit.dtype == np.float16:  # too coarse: it cannot separate 256 levels
+        if unit.dtype == np.float16:  # in which 255 · x is not exact
             unit = unit.astype(np.float32)
         flat_levels[part] = np.rint(255 * unit)
     return levels

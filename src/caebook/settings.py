@@ -1,4 +1,4 @@
-"""Profiles: how long each network trains, and the settings of a chapter."""
+"""Settings of a chapter: its profile, data sets, seed, and where runs are."""
 
 from __future__ import annotations
 
@@ -9,33 +9,10 @@ from pathlib import Path
 
 from caebook import data
 from caebook.files import root
-from caebook.training.recipes import SOURCE_RECIPES, Recipe
+from caebook.training.recipes import BRIEF, SOURCE_RECIPES, Recipe
 
 PROFILES = ("smoke", "reader", "full")
 
-# (epochs, training images) of the brief training, chosen to fit the time budgets.
-SHORT = {
-    "smoke": {
-        "classifier": (2, 1_000),
-        "shallow": (2, 500),
-        "deep": (2, 500),
-        "dcnn": (2, 500),
-        "transposed": (2, 500),
-        "wide-kernel": (2, 500),
-        "code16": (2, 480),
-        "ladder": (2, 300),
-    },
-    "reader": {
-        "classifier": (5, 20_000),
-        "shallow": (3, 4_000),
-        "deep": (3, 4_000),
-        "dcnn": (3, 3_000),
-        "transposed": (3, 6_000),
-        "wide-kernel": (5, 5_000),
-        "code16": (3, 4_000),
-        "ladder": (2, 2_500),
-    },
-}
 SMOKE_TEST_IMAGES = 500
 
 # The data sets that the drawn ones replace.
@@ -89,7 +66,7 @@ class Settings:
         recipe = SOURCE_RECIPES[system]
         if self.profile == "full":
             return recipe
-        epochs, images = SHORT[self.profile][system]
+        epochs, images = BRIEF[self.profile][system]
         return replace(recipe, epochs=epochs, train_images=images)
 
     def checkpoint(self, name: str) -> Path | None:

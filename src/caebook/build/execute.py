@@ -23,6 +23,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from caebook.build.chapter_page import publishable
 from caebook.build.chapters import (
     Build,
     Chapter,
@@ -31,7 +32,6 @@ from caebook.build.chapters import (
     stored,
     stored_files,
 )
-from caebook.build.pages import publishable
 from caebook.errors import ChapterError
 from caebook.files import root, write_text
 from caebook.provenance import now

@@ -16,9 +16,9 @@ from itertools import chain
 from pathlib import Path
 
 from caebook.build.chapters import Build, Chapter, find_chapters, stored_files
-from caebook.build.imports import Package, imported_names
+from caebook.build.imports import Package, chapter_imports
 from caebook.build.launch import launch_branch, launch_settings, repository_address
-from caebook.errors import BuildError, ChapterError
+from caebook.errors import BuildError
 from caebook.files import digest, digest_files, root, write_text
 
 PACKAGE = Path(__file__).parents[1]
@@ -122,7 +122,7 @@ def dependencies(chapter: Chapter, build: Build, package: Package) -> dict:
     return {
         "build": asdict(build),
         "lock": digest_files([root() / "requirements.lock"]),
-        "rooms": _room_digests(_imports(chapter), package),
+        "rooms": _room_digests(chapter_imports(chapter), package),
         "code": chapter.code_digest(),
         "point": chapter.point,
         "reads": chapter.reads(build),
@@ -149,35 +149,6 @@ def _site_dependencies(chapters: list[Chapter], package: Package) -> dict:
 def _room_digests(names: set[str], package: Package) -> dict[str, str]:
     rooms = sorted(package.rooms_behind(names))
     return {room: package.room_digest(room) for room in rooms}
-
-
-def _imports(chapter: Chapter) -> set[str]:
-    """Names that the chapter's code cells import.
-
-    Raises
-    ------
-    ChapterError
-        If a cell is not valid Python.
-    """
-    names = set()
-    for cell in chapter.code_cells:
-        try:
-            names |= imported_names(_python(cell.source))
-        except SyntaxError as error:
-            raise ChapterError(
-                f"notebooks/{chapter.page}.ipynb, cell {cell.id!r}, line "
-                f"{error.lineno}: not valid Python: {error.msg}"
-            ) from error
-    return names
-
-
-def _python(source: str) -> str:
-    """A cell's source with IPython's own syntax, such as ``%pip``, made Python."""
-    if not any(line.lstrip().startswith(("%", "!")) for line in source.splitlines()):
-        return source
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    return TransformerManager().transform_cell(source)
 
 
 def reference_runs(chapter: Chapter, build: Build) -> list[str]:

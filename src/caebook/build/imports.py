@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from caebook.build.chapters import Chapter
+from caebook.errors import ChapterError
 from caebook.files import digest_files
 
 Arrows = Mapping[str, set[str]]
@@ -123,6 +125,35 @@ def imported_names(source: str, parent: str = "") -> set[str]:
             origin = ".".join(part for part in base if part)
             names |= {f"{origin}.{alias.name}" for alias in node.names}
     return names
+
+
+def chapter_imports(chapter: Chapter) -> set[str]:
+    """Full names of everything that a chapter's code cells import.
+
+    Raises
+    ------
+    ChapterError
+        If a cell is not valid Python.
+    """
+    names = set()
+    for cell in chapter.code_cells:
+        try:
+            names |= imported_names(_python(cell.source))
+        except SyntaxError as error:
+            raise ChapterError(
+                f"notebooks/{chapter.page}.ipynb, cell {cell.id!r}, line "
+                f"{error.lineno}: not valid Python: {error.msg}"
+            ) from error
+    return names
+
+
+def _python(source: str) -> str:
+    """A cell's source with IPython's own syntax, such as ``%pip``, made Python."""
+    if not any(line.lstrip().startswith(("%", "!")) for line in source.splitlines()):
+        return source
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return TransformerManager().transform_cell(source)
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:

@@ -17,10 +17,10 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from caebook.build.chapter_page import page
 from caebook.build.chapters import Build, Execution, find_chapters
 from caebook.build.launch import launch_branch, launch_settings, repository_address
-from caebook.build.pages import page
-from caebook.build.status import status_page
+from caebook.build.status_page import status_page
 from caebook.errors import BuildError
 from caebook.files import replacing_folder, root, write_text
 

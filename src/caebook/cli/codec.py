@@ -1,222 +1,88 @@
-"""The `caebook` command.
+"""`caebook compress`, `caebook decompress` and `caebook info`."""
 
-Each group of subcommands is added by a function of its own, which also says which
-function runs them. A running function returns the exit status.
-
-What takes a second to import is imported within the functions, so that an interrupt in
-that second is told from an error.
-"""
+from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tqdm import tqdm
-
-from caebook.errors import CaebookError, DataError
+from caebook.cli.common import file_path, positive, progress
+from caebook.errors import CodecError, CorruptFile, DataError
 
 if TYPE_CHECKING:
     import numpy as np
+    from tqdm import tqdm
 
     from caebook.codec import Header, Model
-
-__all__ = ["main"]
-
-Run = Callable[[argparse.Namespace], int]
+    from caebook.codec.image_files import ImageSet
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments; by default those of the process.
-
-    Returns
-    -------
-    int
-        0 if all went well, 1 if something was wrong with data or files, 130 if the user
-        interrupted. Wrong usage ends the process with status 2, as argparse does.
-    """
-    try:
-        arguments = _parser().parse_args(argv)
-        status = arguments.run(arguments)
-        if sys.stdout is not None:  # it is None where it was closed beforehand
-            sys.stdout.flush()
-        return status
-    except CaebookError as error:
-        print(f"caebook: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("caebook: interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # as `caebook … | head` makes
-            print(f"caebook: {error}", file=sys.stderr)
-        # What could not be printed is still waiting, and would fail again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 1
+EXPECTED = (
+    "The models expect images as in MNIST: 28×28 pixels of 8-bit grey, white ink (255) "
+    "on black (0), in the middle of the image."
+)
 
 
-def _parser() -> argparse.ArgumentParser:
-    """Build the parser of the whole command."""
-    parser = argparse.ArgumentParser(
-        prog="caebook",
-        description="Tools of the book “Convolutional Autoencoders, Measured”.",
-    )
-    groups = parser.add_subparsers(metavar="command", required=True)
-    _add_data(groups)
-    _add_codec(groups)
-    _add_model(groups)
-    return parser
-
-
-# --- caebook data -----------------------------------------------------------------
-
-
-def _add_data(groups: argparse._SubParsersAction) -> None:
-    """Add `caebook data …`."""
-    from caebook import data
-
-    known = f"one of {', '.join((*data.NAMES, *data.AUTO))}"
-    parser = groups.add_parser("data", help="list, fetch and verify the data sets")
-    commands = parser.add_subparsers(metavar="command", required=True)
-
-    def add(name: str, run: Run, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        return command
-
-    add("list", _list_data, "Say which data sets are here, and where.")
-    fetch = add("fetch", _fetch_data, "Download or draw data sets, and verify them.")
-    fetch.add_argument("names", nargs="+", metavar="name", help=known)
-    verify = add("verify", _verify_data, "Read every byte of data sets and check it.")
-    verify.add_argument(
-        "names", nargs="*", metavar="name", help=f"{known}; all that are here if none"
-    )
-    resolve = add(
-        "resolve", _resolve_data, "Print which data set a name like auto-digits means."
-    )
-    resolve.add_argument("name", help=known)
-
-
-def _list_data(arguments: argparse.Namespace) -> int:
-    """Print one line per data set."""
-    from caebook import data
-
-    status = 0
-    for name in data.NAMES:
-        try:
-            place = data.locate(name)
-            state = str(place) if place else _how_to_get(name)
-        except DataError as error:
-            state, status = str(error), 1
-        print(f"{name:<15} {state}")
-    for name, choices in data.AUTO.items():
-        print(f"{name:<15} {' if available, else '.join(choices)}")
-    return status
-
-
-def _how_to_get(name: str) -> str:
-    """Say what happens when a data set that is not here is asked for."""
-    from caebook.data import registry
-
-    if name.startswith("glyph-"):
-        return "not here; drawn when it is first used"
-    if name == "mnist":
-        return "not here; downloaded when it is first used"
-    size = f"{registry.REAL[name].archive.size / 1e6:.0f} MB"
-    return f"not here; `caebook data fetch {name}` downloads it ({size})"
-
-
-def _fetch_data(arguments: argparse.Namespace) -> int:
-    """Fetch data sets and print where their files are."""
-    from caebook import data
-
-    for name in arguments.names:
-        for path in data.fetch(name):
-            print(path)
-    return 0
-
-
-def _verify_data(arguments: argparse.Namespace) -> int:
-    """Verify data sets and print the checksums of their files."""
-    from caebook import data
-
-    names = arguments.names or [name for name in data.NAMES if data.locate(name)]
-    if not names:
-        raise DataError(
-            f"no data set is here yet, looked in {data.cache_folder()}; get one with "
-            "`caebook data fetch auto-digits`"
-        )
-    for name in names:
-        for path, sha256 in data.verify(name).items():
-            print(f"{sha256}  {path}")
-        print(f"{name}: sound{_REMARKS.get(name, '')}")
-    return 0
-
-
-_REMARKS = {
-    "emnist-letters": " in sizes, counts and labels; no checksums are published",
-}
-
-
-def _resolve_data(arguments: argparse.Namespace) -> int:
-    """Print the concrete name, and nothing else, on standard output."""
-    from caebook import data
-
-    print(data.resolve(arguments.name))
-    return 0
-
-
-# --- caebook compress, decompress, info -------------------------------------------
-
-
-def _add_codec(groups: argparse._SubParsersAction) -> None:
+def add(groups: argparse._SubParsersAction) -> None:
     """Add `caebook compress`, `caebook decompress` and `caebook info`."""
     compress = groups.add_parser(
         "compress",
-        help="make a .cae file of images",
-        description="Make a .cae file of 28×28 grey images: PNG files, a folder of PNG "
-        "files, one IDX file (gzipped or not) or one NPY file of uint8. Prints how "
-        "many bytes that took.",
+        help="make a .cae file from images",
+        description="Make a .cae file from PNG files, a folder of PNG files, one IDX "
+        "file (gzipped or not) or one NPY file of uint8, shape (N, 28, 28). "
+        f"{EXPECTED} Images that the model cannot reconstruct are named in a warning. "
+        "The names of PNG files are kept beside the .cae file, in NAME.names.json.",
     )
-    compress.add_argument("inputs", nargs="+", type=Path, metavar="input")
+    compress.add_argument("inputs", nargs="+", type=file_path, metavar="input")
     compress.add_argument(
-        "-o", "--output", type=Path, metavar="FILE",
+        "-o", "--output", type=file_path, metavar="FILE",
         help="default: the input's name with .cae",
     )  # fmt: skip
     _add_model_option(compress, "the one that comes with the package")
     compress.add_argument(
         "--coder", choices=("static", "adaptive"), default="static",
-        help="adaptive learns while it goes: for images unlike the model's own "
+        help="adaptive learns from the images: for images unlike the model's own "
         "(default: static)",
+    )  # fmt: skip
+    compress.add_argument(
+        "--invert", action="store_true",
+        help="compress 255 − pixel: for black ink on white paper",
+    )  # fmt: skip
+    compress.add_argument(
+        "--check", action="store_true",
+        help="print MSE (white is 1) and UQI of the images as they are decompressed",
     )  # fmt: skip
     _add_writing_options(compress)
     compress.set_defaults(run=_compress)
 
     decompress = groups.add_parser(
         "decompress",
-        help="make images of a .cae file",
-        description="Make the images of a .cae file again: a PNG file of a single "
-        "one, an NPY or IDX file, or a folder of PNG files.",
+        help="make images from a .cae file",
+        description="Make images from a .cae file: a PNG file of a single image, an "
+        "NPY or IDX file, or a folder of PNG files, which get their names back from "
+        "NAME.names.json if that is beside the .cae file.",
     )
-    decompress.add_argument("file", type=Path, metavar="file.cae")
+    decompress.add_argument("file", type=file_path, metavar="file.cae")
     decompress.add_argument(
-        "-o", "--output", type=Path, metavar="PATH",
+        "-o", "--output", type=file_path, metavar="PATH",
         help="default: the file's name with .png for one image, .npy for several",
     )  # fmt: skip
     decompress.add_argument(
         "--format", choices=("png", "idx", "npy"),
         help="default: by the output's name; without an ending, a folder of PNG files",
     )  # fmt: skip
+    decompress.add_argument(
+        "--invert", action="store_true",
+        help="write 255 − pixel: for images that were compressed with --invert",
+    )  # fmt: skip
     _add_model_option(decompress, "the one that the file names")
     decompress.add_argument(
-        "--max-images", type=_count, default=1_000_000, metavar="N",
+        "--max-images", type=positive, default=1_000_000, metavar="N",
         help="refuse files that declare more (default: 1,000,000)",
     )  # fmt: skip
     _add_writing_options(decompress)
@@ -224,11 +90,10 @@ def _add_codec(groups: argparse._SubParsersAction) -> None:
 
     info = groups.add_parser(
         "info",
-        help="say what is in a .cae file",
-        description="Check a .cae file from the first byte to the last, and say what "
-        "is in it.",
+        help="describe a .cae file",
+        description="Check a .cae file from first to last byte, and describe it.",
     )
-    info.add_argument("file", type=Path, metavar="file.cae")
+    info.add_argument("file", type=file_path, metavar="file.cae")
     info.set_defaults(run=_info)
 
 
@@ -243,69 +108,143 @@ def _add_model_option(parser: argparse.ArgumentParser, default: str) -> None:
 
 def _add_writing_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that write files."""
-    parser.add_argument(
-        "--force", action="store_true", help="replace files that are there already"
-    )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
-def _count(text: str) -> int:
-    """Read a whole number, 1 or more."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number, 1 or more")
-    return int(text)
-
-
 def _compress(arguments: argparse.Namespace) -> int:
-    """Make a .cae file."""
-    from caebook import codec
-    from caebook.codec import pictures
+    """Make a .cae file, and warn of images that it does not preserve."""
+    from caebook.codec import container, image_files, locate, names
+    from caebook.files import replacing_file
 
     target = arguments.output or _beside(arguments.inputs, ".cae")
-    pictures.check_free(target, arguments.force)
-    with _progress(None, arguments.quiet) as bar:
-        images = pictures.read_pictures(arguments.inputs, bar.update)
-    model = codec.find_model(arguments.model or codec.DEFAULT_MODEL)
-    size = 0
+    image_files.check_free(target, arguments.force)
+    image_files.check_free(names.path_of(target), arguments.force)
+    with progress(None, arguments.quiet) as bar:
+        given = image_files.read_images(arguments.inputs, bar.update)
+    if arguments.invert:
+        given = image_files.ImageSet(255 - given.images, given.names)
+    model = locate.find_model(arguments.model or locate.DEFAULT_MODEL)
+    size, sha256, count = 0, hashlib.sha256(), len(given.images)
     with (
-        _progress(len(images), arguments.quiet) as bar,
-        pictures.replacing(target, arguments.force) as file,
+        progress(count, arguments.quiet) as bar,
+        replacing_file(target) as file,
     ):
-        for part in codec.compressed(images, model, arguments.coder, bar.update):
+        for part in container.compressed(
+            given.images, model, arguments.coder, bar.update
+        ):
             size += file.write(part)
-    print(f"{target}: {_sizes(size, len(images))}")
+            sha256.update(part)
+    _store_names(given, target, sha256.hexdigest())
+    print(f"{target}: {_sizes(size, count)}")
+    _check(given, target, model, arguments)
     return 0
+
+
+def _store_names(given: ImageSet, target: Path, sha256: str) -> None:
+    """Write the names of PNG files, if decompressing would give other ones."""
+    from caebook.codec import names
+
+    names.path_of(target).unlink(missing_ok=True)  # those of an earlier file
+    if given.names in (None, names.default_names(target, len(given.images))):
+        return
+    if reason := names.problem(given.names):
+        _warn(f"the names of the images are not kept: {reason}")
+    else:
+        names.write(target, given.names, sha256)
+
+
+def _check(
+    given: ImageSet, target: Path, model: Model, arguments: argparse.Namespace
+) -> None:
+    """Compare what was written with the images: print scores, and warn."""
+    from caebook.codec import checks, container
+
+    check, uqi, start = checks.Check(), [], 0
+    with _opened(target) as file:
+        header = container.read_header(file)
+        with progress(header.count, arguments.quiet) as bar:
+            for part in container.decompressed(file, header, model, header.count):
+                images = given.images[start : start + len(part)]
+                check.add(images, part)
+                if arguments.check:
+                    uqi.append(_uqi(images, part))
+                start += len(part)
+                bar.update(len(part))
+    if arguments.check:
+        scores = f"MSE {check.mse:.4f} (white is 1), UQI {_mean(uqi):.3f}"
+        print(f"{target}: {scores}; means of {_counting(header.count)}")
+    for text in check.warnings(given.images, given.names, model):
+        _warn(text)
+
+
+def _uqi(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """The images' UQI; an error if SciPy is missing, as in a small installation."""
+    try:
+        from caebook.evaluation import metrics
+    except ImportError as error:
+        raise DataError(
+            f"UQI cannot be computed: {error}; install the book's packages, or leave "
+            "out --check (the .cae file is written)"
+        ) from error
+    return metrics.uqi(images, reconstructions)
+
+
+def _mean(parts: Sequence[np.ndarray]) -> float:
+    return float(sum(part.sum() for part in parts) / sum(map(len, parts)))
+
+
+def _warn(text: str) -> None:
+    print(f"caebook: warning: {text}", file=sys.stderr)
 
 
 def _decompress(arguments: argparse.Namespace) -> int:
-    """Make images of a .cae file."""
-    from caebook import codec
-    from caebook.codec import pictures
+    """Make images from a .cae file."""
+    from caebook.codec import container, image_files
 
     with _opened(arguments.file) as file:
-        header = codec.read_header(file)
-        kind, target = _kind_and_target(arguments, header.count)
+        header = container.read_header(file)
+        file_names, restored = _names_of(arguments.file, header.count)
+        kind, target = _kind_and_target(arguments, file_names)
         model = _model_of(header, arguments.model)
-        with _progress(header.count, arguments.quiet) as bar:
-            parts = codec.decompressed(file, header, model, arguments.max_images)
-            pictures.write_pictures(
-                target, kind, header.count, _counted(parts, bar), arguments.force
-            )
-    images = "1 image" if header.count == 1 else f"{header.count:,} images"
-    print(f"{target}: {images}")
+        with progress(header.count, arguments.quiet) as bar:
+            images = container.decompressed(file, header, model, arguments.max_images)
+            if arguments.invert:
+                images = (255 - part for part in images)
+            parts = _counted(images, bar)
+            if kind == "folder":
+                image_files.write_folder(target, file_names, parts, arguments.force)
+            else:
+                image_files.write_file(
+                    target, kind, header.count, parts, arguments.force
+                )
+    under = " with their names" if restored and kind == "folder" else ""
+    print(f"{target}: {_counting(header.count)}{under}")
     return 0
 
 
+def _names_of(cae: Path, count: int) -> tuple[list[str], bool]:
+    """Names for the images of a .cae file, and whether they are the original ones."""
+    from caebook.codec import names
+
+    try:
+        if found := names.read(cae, count):
+            return found, True
+    except DataError as error:
+        _warn(f"{error}; the images are numbered instead")
+    return names.default_names(cae, count), False
+
+
 def _info(arguments: argparse.Namespace) -> int:
-    """Print what a .cae file says of itself, and whether its model is here."""
-    from caebook import codec
+    """Print what a .cae file declares, and where its model is."""
+    from caebook.codec import container
 
     with _opened(arguments.file) as file:
-        header = codec.read_header(file)
+        header = container.read_header(file)
     try:
-        here = f"in {_model_of(header, None).run.folder}"
-    except DataError as error:
-        here = str(error)
+        found = f"in {_model_of(header, None).run.folder}"
+    except CodecError as error:
+        found = str(error)
     payload = header.size - header.length
     rows = {
         "format": f".cae, version {header.version}; checksum fits",
@@ -316,7 +255,7 @@ def _info(arguments: argparse.Namespace) -> int:
         " quantiser)",
         "entropy coder": header.coder,
         "model": f"{header.model}, checksum {header.checksum.hex()}",
-        "found": here,
+        "found": found,
     }
     for name, text in rows.items():
         print(f"{name:<14}{text}")
@@ -326,20 +265,24 @@ def _info(arguments: argparse.Namespace) -> int:
 def _beside(inputs: Sequence[Path], suffix: str) -> Path:
     """Name of the output if none is given."""
     if len(inputs) > 1:
-        raise DataError("say with -o where the file made of several inputs goes")
+        raise DataError("there are several inputs: name the output with -o")
     path = inputs[0]
     if path.name in ("", ".."):
         path = path.resolve()
     if not path.name:
-        raise DataError(f"say with -o where the file made of {path} goes")
+        raise DataError(
+            f"{path} has no name to derive the output's from: name it with -o"
+        )
     return path.with_name((path.name if path.is_dir() else path.stem) + suffix)
 
 
-def _kind_and_target(arguments: argparse.Namespace, count: int) -> tuple[str, Path]:
-    """Format and place of what is decompressed; DataError if something is there."""
-    from caebook.codec import pictures
+def _kind_and_target(
+    arguments: argparse.Namespace, names: Sequence[str]
+) -> tuple[str, Path]:
+    """Format and path of the output; DataError if it must not be written there."""
+    from caebook.codec import image_files
 
-    target, kind = arguments.output, arguments.format
+    target, kind, count = arguments.output, arguments.format, len(names)
     if target is None:
         kind = kind or ("png" if count == 1 else "npy")
         suffix = "" if kind == "png" and count > 1 else f".{kind}"
@@ -349,146 +292,57 @@ def _kind_and_target(arguments: argparse.Namespace, count: int) -> tuple[str, Pa
         endings[target.suffix] = "idx"
     if kind is None and target.suffix not in endings:
         raise DataError(
-            f"{target}: say with --format what to write, or let the name end in .png, "
+            f"{target}: choose a format with --format, or a name that ends in .png, "
             ".idx or .npy"
         )
     kind = kind or endings[target.suffix]
     if kind == "png" and (target.suffix != ".png" or os.path.isdir(target)):
-        pictures.check_folder_free(target, arguments.force)
+        image_files.check_folder_free(target, names, arguments.force)
         return "folder", target
     if kind == "png" and count > 1:
         raise DataError(
             f"{target}: {count:,} images do not fit in one PNG file; give a name "
-            "without .png for a folder of them, or one with .npy or .idx"
+            "without .png for a folder, or one that ends in .npy or .idx"
         )
-    pictures.check_free(target, arguments.force)
+    image_files.check_free(target, arguments.force)
     return kind, target
 
 
-def _model_of(header: "Header", name: str | None) -> "Model":
-    """Find the model that a file was written with, or the one that was asked for."""
-    from caebook import codec
+def _model_of(header: Header, name: str | None) -> Model:
+    """Find the model that a file was written with, or the one of that name."""
+    from caebook.codec.locate import find_model
 
     if name is not None:
-        return codec.find_model(name)
-    return codec.find_model(header.model, header.checksum)
+        return find_model(name)
+    return find_model(header.model, header.checksum)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a .cae file; what is wrong with it is said with its name."""
-    from caebook import codec
-    from caebook.codec import pictures
+    """Open a .cae file; errors about its content name it."""
+    from caebook.codec.arrays import opened
 
     try:
-        with pictures.opened(path) as file:
+        with opened(path) as file:
             yield file
-    except codec.CorruptFile as error:
-        raise DataError(f"{path}: {error}") from error
+    except CorruptFile as error:
+        raise CorruptFile(f"{path}: {error}") from error
 
 
-def _progress(count: int | None, quiet: bool) -> tqdm:
-    """A bar on a terminal, for what takes longer than a moment."""
-    return tqdm(total=count, unit=" images", disable=True if quiet else None, delay=0.5)
-
-
-def _counted(parts: "Iterator[np.ndarray]", bar: tqdm) -> "Iterator[np.ndarray]":
-    """Pass parts on, and let the bar know how long they were."""
+def _counted(parts: Iterator[np.ndarray], bar: tqdm) -> Iterator[np.ndarray]:
+    """Pass parts on, and count their images on the bar."""
     for part in parts:
         yield part
         bar.update(len(part))
 
 
 def _sizes(size: int, count: int) -> str:
-    """Say how many bytes that is, for each image and pixel."""
-    images = "1 image" if count == 1 else f"{count:,} images"
+    """The size of a file, and what it is for an image and for a pixel."""
     return (
-        f"{images}, {size:,} bytes; {size / count:.2f} bytes an image, "
+        f"{_counting(count)}, {size:,} bytes; {size / count:.2f} bytes an image, "
         f"{8 * size / count / 784:.3f} bits a pixel, {784 * count / size:.1f} : 1"
     )
 
 
-# --- caebook model ----------------------------------------------------------------
-
-
-def _add_model(groups: argparse._SubParsersAction) -> None:
-    """Add `caebook model …`."""
-    parser = groups.add_parser("model", help="list and make models to compress with")
-    commands = parser.add_subparsers(metavar="command", required=True)
-
-    text = "Say which models are here, and where."
-    listing = commands.add_parser("list", help=text, description=text)
-    listing.set_defaults(run=_list_models)
-
-    text = "Make a model of a run: fit a quantiser and tables to its codes."
-    make = commands.add_parser(
-        "make",
-        help=text,
-        description=f"{text} They are kept beside the run, or beside a copy of it.",
-    )
-    make.add_argument("folder", type=Path, metavar="run", help="folder of the run")
-    make.add_argument(
-        "--bits", type=int, choices=range(1, 9), default=4, metavar="1…8",
-        help="bits of a number before entropy coding (default: 4)",
-    )  # fmt: skip
-    make.add_argument(
-        "--quantiser", choices=("uniform", "lloyd-max"), default="lloyd-max",
-        help="how levels are chosen (default: lloyd-max)",
-    )  # fmt: skip
-    make.add_argument(
-        "--dataset", metavar="NAME",
-        help="fit to training images of this data set (default: the run's own)",
-    )  # fmt: skip
-    make.add_argument(
-        "--images", type=_count, default=10_000, metavar="N",
-        help="how many training images (default: 10,000)",
-    )  # fmt: skip
-    make.add_argument(
-        "--copy-to", type=Path, metavar="FOLDER",
-        help="first copy the run here, with a faster decoder: src/caebook/models is "
-        "where the package's own models are",
-    )  # fmt: skip
-    make.add_argument("--quiet", action="store_true", help="show no progress")
-    make.set_defaults(run=_make_model)
-
-
-def _list_models(arguments: argparse.Namespace) -> int:
-    """Print one line per model."""
-    from caebook import codec
-
-    paths = codec.list_models()
-    for path in paths:
-        model = codec.Model.load(path)
-        default = " (default)" if model.id == codec.DEFAULT_MODEL else ""
-        print(f"{model.id}{default}  {path}")
-    if not paths:
-        print("no model is here yet; `caebook model make` makes one of a run")
-    return 0
-
-
-def _make_model(arguments: argparse.Namespace) -> int:
-    """Fit a model to a run, and print its name and file."""
-    from dataclasses import replace
-
-    from caebook import codec, data
-
-    run = codec.read_run(arguments.folder)
-    dataset = data.load(arguments.dataset or run.record.dataset)
-    try:
-        images, *_ = dataset.training_split(arguments.images)
-    except ValueError as error:
-        raise DataError(str(error)) from error
-    about = {"dataset": dataset.name, "sha256": dataset.sha256}
-    with _progress(len(images), arguments.quiet) as bar:
-        model = codec.fit(
-            run, images, arguments.bits, arguments.quantiser, about, bar.update
-        )
-    if arguments.copy_to is not None:
-        model = replace(model, run=codec.package(run, arguments.copy_to))
-    path = model.save()
-    print(f"{model.id}  {path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _counting(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"

@@ -1,14 +1,7 @@
-"""The codec: images → codes → whole numbers → bytes, and back.
+"""Whole ``.cae`` files: writing, checking and reading them.
 
-A trained autoencoder makes numbers of an image, not bytes. Three steps are added here,
-each in a module of its own:
-
-- `quantise` rounds each number to one of a few levels;
-- `entropy` turns the levels' indices into bytes, fewer for what is frequent;
-- `model` puts a run, a quantiser and the entropy coder's tables together.
-
-This one writes and reads whole ``.cae`` files, whose layout is in ``book/format.md``.
-All that the others offer can be had from here as well.
+``book/format.md`` describes the layout. A file is written and read block by block, so
+memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -23,61 +16,15 @@ from typing import BinaryIO
 
 import numpy as np
 
-from caebook.codec.entropy import (
-    CODERS,
-    PRECISION,
-    AdaptiveCoder,
-    StaticCoder,
-    count_levels,
-    frequencies,
-    ideal_bits,
-    stream_lengths,
-)
-from caebook.codec.model import (
-    DEFAULT_MODEL,
-    MODEL_ID,
-    Model,
-    Progress,
-    find_model,
-    fit,
-    list_models,
-    package,
-    read_run,
-)
-from caebook.codec.pictures import MAX_IMAGES
-from caebook.codec.quantise import BITS, QUANTISERS, Quantiser, lloyd_max, uniform
-from caebook.data.idx import BLOCK
-from caebook.errors import CodecError, CorruptFile
+from caebook.codec.entropy import PRECISION, stream_lengths
+from caebook.codec.locate import find_model
+from caebook.codec.model import MODEL_ID, Model, Progress
+from caebook.codec.quantise import BITS
+from caebook.errors import CorruptFile
 from caebook.images import SIDE, check_images, slices
 
-__all__ = [
-    "CODERS",
-    "DEFAULT_MODEL",
-    "MAX_IMAGES",
-    "QUANTISERS",
-    "AdaptiveCoder",
-    "CodecError",
-    "CorruptFile",
-    "Header",
-    "Model",
-    "Quantiser",
-    "StaticCoder",
-    "compress",
-    "compressed",
-    "count_levels",
-    "decompress",
-    "decompressed",
-    "find_model",
-    "fit",
-    "frequencies",
-    "ideal_bits",
-    "list_models",
-    "lloyd_max",
-    "package",
-    "read_header",
-    "read_run",
-    "uniform",
-]
+#: Images that a file may declare unless more are allowed: 784 MB of them.
+MAX_IMAGES = 1_000_000
 
 MAGIC = b"\x89CAE"
 VERSION = 1
@@ -87,23 +34,24 @@ _CODER_IDS = {"static": 1, "adaptive": 2}
 # unused bytes, images, height, width, numbers in a code, checksum of the model.
 _FIXED = struct.Struct("<4s6B2xI2HI8s")
 _UINT32 = struct.Struct("<I")  # a block's length, and the CRC at the end
-_CHECKSUM = 8  # bytes of the model's checksum that a file keeps
+_CHECKSUM = 8  # bytes of the model's checksum that a file stores
+_PART = 1 << 20  # bytes read at a time
 
-# What a block holds at most bounds the memory, whatever a file declares.
+# A block's largest size bounds the memory, whatever a file declares.
 BLOCK_IMAGES = 16_384
 BLOCK_NUMBERS = 1 << 22
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a ``.cae`` file says of itself.
+    """What a ``.cae`` file declares.
 
     Attributes
     ----------
     version : int
         Of the format.
     model : str
-        Id of the model that the file was written with, see `Model.id`.
+        Id of the model that the file was written with; see `Model.id`.
     checksum : bytes
         The first 8 bytes of the model's checksum.
     quantiser, bits
@@ -135,7 +83,7 @@ class Header:
 
     @property
     def blocks(self) -> Iterator[int]:
-        """The images in each block; they follow from the count and the numbers."""
+        """Number of images in each block, which count and numbers determine."""
         size = max(1, min(BLOCK_IMAGES, BLOCK_NUMBERS // self.numbers))
         return (min(size, self.count - at) for at in range(0, self.count, size))
 
@@ -164,7 +112,7 @@ def compressed(
     coder: str = "static",
     progress: Progress | None = None,
 ) -> Iterator[bytes]:
-    """The parts of a ``.cae`` file, one after the other.
+    """Compress images to the parts of a ``.cae`` file, one after the other.
 
     Parameters
     ----------
@@ -174,12 +122,19 @@ def compressed(
     coder : str
         "static", or "adaptive" for images unlike those the model was fitted to.
     progress : callable, optional
-        Is told how many more images are done.
+        Called with the number of images just done.
 
     Yields
     ------
     bytes
         At most a few megabytes, so that files of any length can be written.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the images are not like this, or the entropy coder is unknown.
+    CodecError
+        If the model's encoder cannot be used.
     """
     check_images(images)
     header = Header(
@@ -213,19 +168,20 @@ def compressed(
 
 
 def compress(images: np.ndarray, model: Model, coder: str = "static") -> bytes:
-    """Images → the bytes of a ``.cae`` file; see `compressed` for the parameters."""
+    """Images → the bytes of a ``.cae`` file; parameters and errors as `compressed`."""
     return b"".join(compressed(images, model, coder))
 
 
 def read_header(file: BinaryIO) -> Header:
-    """Check a file from the first byte to the last, and say what it declares.
+    """Check a file from the first byte to the last, and return what it declares.
 
-    Neither the images nor the codes are decoded, and no more than a block of bytes is
-    in memory at a time. The file is left at its first block.
+    Neither images nor codes are decoded, and little of the file is in memory at a time.
+    Afterwards the file's position is its first block.
 
     Parameters
     ----------
-    file : binary file that can be sought
+    file : binary file
+        Seekable.
 
     Returns
     -------
@@ -234,21 +190,21 @@ def read_header(file: BinaryIO) -> Header:
     Raises
     ------
     CorruptFile
-        If it is no ``.cae`` file, of an unknown version, declares what cannot be, is
-        shorter or longer than declared, or its checksum does not fit.
+        If it is not a ``.cae`` file, of an unknown version, declares an invalid value,
+        is shorter or longer than declared, or does not match its checksum.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(_FIXED.size)
     if start[: len(MAGIC)] != MAGIC:
-        raise CorruptFile("this is no .cae file")
+        raise CorruptFile("this is not a .cae file")
     if len(start) > len(MAGIC) and start[len(MAGIC)] != VERSION:
         raise CorruptFile(
             f"this is a .cae file of version {start[len(MAGIC)]}, and this program "
             f"reads version {VERSION}"
         )
     if len(start) < _FIXED.size:
-        raise CorruptFile(f"truncated: {size} bytes are not even a header")
+        raise CorruptFile(f"truncated: {size} bytes are less than a header")
     header = _unpack(start, file, size)
     _check_blocks(header, file)
     _check_crc(file, size)
@@ -267,14 +223,14 @@ def _unpack(start: bytes, file: BinaryIO, size: int) -> Header:
     model = file.read(length).decode("ascii", errors="replace")
     problems = {
         f"unknown quantiser {quantiser}": quantiser not in quantisers,
-        f"{bits} bits to a number": bits not in BITS,
+        f"{bits} bits for a number": bits not in BITS,
         f"unknown entropy coder {coder}": coder not in coders,
         f"tables of {precision} bits": precision != PRECISION,
-        "bytes in use that are not": start[10:12] != b"\0\0",
+        "a value for its unused bytes": start[10:12] != b"\0\0",
         "no images": count == 0,
         f"images of {width}×{height} pixels": (width, height) != (SIDE, SIDE),
         "codes without numbers": numbers == 0,
-        "no name of a model": MODEL_ID.fullmatch(model) is None,
+        "an invalid name of a model": MODEL_ID.fullmatch(model) is None,
     }
     for problem, found in problems.items():
         if found:
@@ -286,7 +242,7 @@ def _unpack(start: bytes, file: BinaryIO, size: int) -> Header:
 
 
 def _check_blocks(header: Header, file: BinaryIO) -> None:
-    """Check that the blocks fill the file, and could hold what is declared."""
+    """Check that the blocks fill the file and have possible lengths."""
     position, end = header.length, header.size - _UINT32.size
     for index, count in enumerate(header.blocks):
         if position + _UINT32.size > end:  # also ends the loop for absurd counts
@@ -301,26 +257,26 @@ def _check_blocks(header: Header, file: BinaryIO) -> None:
             raise CorruptFile(f"truncated: the file ends within block {index + 1}")
         if length not in stream_lengths(count * header.numbers):
             raise CorruptFile(
-                f"block {index + 1} is {length:,} bytes long, which {count:,} images "
-                f"of {header.numbers:,} numbers cannot be"
+                f"block {index + 1} has {length:,} bytes, which is impossible for "
+                f"{count:,} images of {header.numbers:,} numbers"
             )
     if position < end:
-        raise CorruptFile(f"{end - position:,} bytes more than declared")
+        raise CorruptFile(f"{end - position:,} more bytes than declared")
 
 
 def _check_crc(file: BinaryIO, size: int) -> None:
     file.seek(0)
     left, crc = size - _UINT32.size, 0
     while left:
-        part = _read(file, min(BLOCK, left))
+        part = _read(file, min(_PART, left))
         crc = zlib.crc32(part, crc)
         left -= len(part)
     if _read(file, _UINT32.size) != _UINT32.pack(crc):
-        raise CorruptFile("damaged: its checksum does not fit its content")
+        raise CorruptFile("damaged: its content does not match its checksum")
 
 
 def _read(file: BinaryIO, size: int) -> bytes:
-    """So many bytes, which were there when the file was opened."""
+    """Read `size` bytes, which were there when the file was opened."""
     content = file.read(size)
     if len(content) < size:
         raise CorruptFile("the file became shorter while it was read")
@@ -333,7 +289,7 @@ def decompressed(
     model: Model,
     max_images: int = MAX_IMAGES,
 ) -> Iterator[np.ndarray]:
-    """The images of a ``.cae`` file, some at a time.
+    """Decompress the images of a ``.cae`` file, some at a time.
 
     Parameters
     ----------
@@ -344,7 +300,8 @@ def decompressed(
     model : Model
         The one that the header names; see `find_model`.
     max_images : int
-        A few bytes can stand for very many images: how many are acceptable.
+        A few bytes can stand for very many images; files that declare more than this
+        are refused.
 
     Yields
     ------
@@ -353,14 +310,16 @@ def decompressed(
     Raises
     ------
     CorruptFile
-        If the model is another one, the file declares more images than acceptable, or
-        a stream is not one of the model's.
+        If the file was written with another model, declares more than `max_images`, or
+        a stream is damaged.
+    CodecError
+        If the model's decoder cannot be used.
     """
     _check_model(header, model)
     if header.count > max_images:
         raise CorruptFile(
-            f"{header.count:,} images are declared, and at most {max_images:,} are "
-            "accepted (--max-images, max_images)"
+            f"{header.count:,} images are declared, and the limit is {max_images:,} "
+            "(--max-images, max_images)"
         )
     coder = model.coder(header.coder)
     for count in header.blocks:
@@ -375,12 +334,15 @@ def _check_model(header: Header, model: Model) -> None:
     given = (model.id, model.checksum[:_CHECKSUM].hex())
     if wanted != given:
         raise CorruptFile(
-            f"written with the model {' '.join(wanted)}, which is not {' '.join(given)}"
+            f"written with the model {' '.join(wanted)}, not with {' '.join(given)}"
         )
     quantiser = model.quantiser
     declared = (header.quantiser, header.bits, header.numbers)
     if declared != (quantiser.kind, quantiser.bits, model.numbers):
-        raise CorruptFile(f"the header declares what {model.id} does not make")
+        raise CorruptFile(
+            f"the header declares {header.quantiser} levels of {header.bits} bits for "
+            f"{header.numbers:,} numbers, which does not match the model {model.id}"
+        )
 
 
 def decompress(
@@ -394,14 +356,14 @@ def decompress(
     model : Model, optional
         By default the one that the file names; see `find_model`.
     max_images : int
-        See `decompressed`.
+        As in `decompressed`.
 
     Raises
     ------
     CorruptFile
-        If the content is damaged, foreign or absurd.
+        If the content is damaged, or not that of a ``.cae`` file; see `decompressed`.
     CodecError
-        If the model that the file names is not here.
+        If the model that the file names is not available.
     """
     file = io.BytesIO(content)
     header = read_header(file)

@@ -1,12 +1,12 @@
-"""Entropy coders: they turn levels' indices into bytes, fewer for what is frequent.
+"""Entropy coders: they turn levels' indices into bytes, fewer for frequent ones.
 
 Everything here is whole-number arithmetic, so the same bytes give the same indices on
 every machine.
 
 The method is a range asymmetric numeral system (Duda, 2013, arXiv:1311.2540),
 interleaved (Giesen, 2014, arXiv:1402.3392) so that NumPy works on many symbols at a
-time. It is our own because a file's tables must be whole numbers: the libraries for
-Python take probabilities as floats, and how those are rounded is up to their version.
+time. No library is used because a file's tables must be whole numbers: the libraries
+for Python take probabilities as floats, and round them differently in each version.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TOTAL = 1 << PRECISION
 
 
 def count_levels(symbols: np.ndarray, levels: int) -> np.ndarray:
-    """How often each level occurs at each position.
+    """Count how often each level occurs at each position.
 
     Parameters
     ----------
@@ -36,6 +36,11 @@ def count_levels(symbols: np.ndarray, levels: int) -> np.ndarray:
     Returns
     -------
     ndarray of int64, shape (n, levels)
+
+    Raises
+    ------
+    ValueError
+        If the symbols are not like this.
     """
     numbers = symbols.shape[1]
     check_symbols(symbols, numbers, levels)
@@ -48,36 +53,41 @@ def count_levels(symbols: np.ndarray, levels: int) -> np.ndarray:
 
 
 def frequencies(counts: np.ndarray) -> np.ndarray:
-    """Turn counts into an entropy coder's table, in whole-number arithmetic alone.
+    """Turn counts into an entropy coder's tables, in whole-number arithmetic only.
 
     Parameters
     ----------
     counts : ndarray of int64, shape (n, K)
-        0 or more, one or more a row; K is 2 to 256.
+        0 or more, and a row's sum is 1 or more; K is 2 to 256.
 
     Returns
     -------
     ndarray of uint16, shape (n, K)
-        Each row adds up to 65,536. None is below 1, or a level that has not occurred
-        yet could not be coded at all.
+        Each row adds up to 65,536. No frequency is below 1: a level that has not
+        occurred yet must have one, or it could not be coded.
+
+    Raises
+    ------
+    ValueError
+        If a count is negative, or a row is all 0.
     """
     if counts.min() < 0 or (counts.sum(axis=1) < 1).any():
-        raise ValueError("counts must not be negative, and a row not all 0")
+        raise ValueError("counts must not be negative, and no row all 0")
     free = _TOTAL - counts.shape[1]
     tables = 1 + counts * free // counts.sum(axis=1, keepdims=True)
-    rest = _TOTAL - tables.sum(axis=1)  # of rounding down; the most frequent takes it
+    rest = _TOTAL - tables.sum(axis=1)  # left by rounding down; the largest takes it
     tables[np.arange(len(tables)), tables.argmax(axis=1)] += rest
     return tables.astype(np.uint16)
 
 
 def ideal_bits(symbols: np.ndarray, tables: np.ndarray) -> float:
-    """What the symbols would cost if a part of a bit could be written: −Σ log₂ p.
+    """Bits that the symbols would take if parts of a bit could be written: −Σ log₂ p.
 
     Parameters
     ----------
     symbols : ndarray of uint8, shape (N, n)
     tables : ndarray of uint16, shape (n, K)
-        As `frequencies` makes them: p is a frequency over 65,536.
+        From `frequencies`; p is a frequency divided by 65,536.
     """
     counts = count_levels(symbols, tables.shape[1])
     return float((counts * (PRECISION - np.log2(tables))).sum())
@@ -92,42 +102,51 @@ def check_symbols(symbols: np.ndarray, numbers: int, levels: int) -> None:
     if symbols.size == 0:
         raise ValueError("there are no symbols")
     if (highest := int(symbols.max())) >= levels:
-        raise ValueError(f"symbol {highest} is none of {levels} levels")
+        raise ValueError(
+            f"symbol {highest} is not below {levels}, the number of levels"
+        )
 
 
 def check_tables(tables: np.ndarray) -> None:
-    """Raise ValueError unless these are tables as `frequencies` makes them."""
+    """Raise ValueError unless these are tables like those of `frequencies`."""
     levels = tables.shape[-1] if tables.ndim == 2 else 0
     if tables.dtype != np.uint16 or levels not in (2, 4, 8, 16, 32, 64, 128, 256):
         raise ValueError(
             f"tables must be uint16 (n, 2 to 256), not {tables.dtype} {tables.shape}"
         )
     if len(tables) == 0 or tables.min() < 1 or (tables.sum(axis=1) != _TOTAL).any():
-        raise ValueError(f"each table must add up to {_TOTAL}, of numbers above 0")
+        raise ValueError(
+            f"each table must hold numbers above 0 that add up to {_TOTAL}"
+        )
 
 
 # --- entropy coders ---------------------------------------------------------------
 #
-# A coder's state is a whole number x. Writing a symbol that has the frequencies f out
-# of 2**16, from c on, makes it 2**16 (x // f) + c + x % f, so it grows by the symbol's
-# information, log2(2**16 / f) bits; reading undoes that, last symbol first. Before x
-# would outgrow 32 bits, its lower 16 are moved to the stream. Many states, the lanes,
-# take turns symbol by symbol: each step works on all of them at once.
+# A coder's state is a whole number x. Writing a symbol of frequency f (out of 2**16),
+# before which the frequencies add up to c, makes it 2**16 (x // f) + c + x % f. So x
+# grows by the symbol's information, log2(2**16 / f) bits; reading undoes that, last
+# symbol first. Before x would exceed 32 bits, its lower 16 are moved to the stream.
+# Many states, the lanes, take turns symbol by symbol: a step works on all of them.
 
 _LOW = np.uint32(1 << 16)  # a state is at least this, and below 2**32
 _WORD = np.uint32(16)
 _MASK = np.uint32(0xFFFF)
-STEPS = 4096  # symbols to a lane at least; a lane costs three to four bytes of its own
-LANES = 256  # at most: sparse codes cost so little that more would show
+STEPS = 4096  # symbols in a lane, at least; each lane costs three to four bytes
+LANES = 256  # at most: with more, the lanes' bytes would show in files of sparse codes
 
 
 class StaticCoder:
-    """Codes symbols by tables that do not change.
+    """Codes symbols with tables that do not change.
 
     Parameters
     ----------
     tables : ndarray of uint16, shape (n, K)
         For each position of a code, the frequencies of its K levels; see `frequencies`.
+
+    Raises
+    ------
+    ValueError
+        If the tables are not like this.
     """
 
     def __init__(self, tables: np.ndarray) -> None:
@@ -135,7 +154,7 @@ class StaticCoder:
         self._table = _Table(tables)
 
     def encode(self, symbols: np.ndarray) -> bytes:
-        """Indices, uint8 (N, n) → a stream that `decode` makes the same indices of."""
+        """Indices, uint8 (N, n) → a stream, from which `decode` restores them."""
         check_symbols(symbols, self._table.numbers, self._table.levels)
         parts = [self._table.intervals(symbols)]
         return _write(parts, _lanes(symbols.size))
@@ -146,7 +165,7 @@ class StaticCoder:
         Raises
         ------
         CorruptFile
-            If it is not the stream of so many images.
+            If it is damaged, or the stream of another number of images.
         """
         reader = _Reader(stream, _lanes(count * self._table.numbers))
         symbols = reader.read(count, self._table)
@@ -155,12 +174,12 @@ class StaticCoder:
 
 
 class AdaptiveCoder:
-    """Codes symbols by tables that it learns while it goes.
+    """Codes symbols with tables that it learns from the symbols before.
 
-    Writer and reader count what they have seen and make the same tables of it, anew
-    after 1, 2, 4, 8 … and then every 256 images. What one call of `encode` has learnt
-    serves the next, so `decode` has to be called in the same order, on another coder
-    that starts alike.
+    Writer and reader count the symbols so far and make the same tables from the counts,
+    again after 1, 2, 4, 8 … and then every 256 images. The counts are kept from one
+    call of `encode` to the next, so `decode` must be called in the same order, on
+    another coder that was made with the same arguments.
 
     Parameters
     ----------
@@ -169,8 +188,13 @@ class AdaptiveCoder:
     levels : int
         Levels of a number, K: 2 to 256.
     tables : ndarray of uint16, shape (n, K), optional
-        What to start from; it weighs as much as 64 images. By default all levels are
+        The first tables; they weigh as much as 64 images. By default all levels are
         equally likely and weigh half an image each (Krichevsky & Trofimov, 1981).
+
+    Raises
+    ------
+    ValueError
+        If the tables are not like this.
     """
 
     IMAGE = 1024  # what one image adds to the counts: 1/64 of a whole table
@@ -190,7 +214,7 @@ class AdaptiveCoder:
             self._counts = tables.astype(np.int64)
 
     def encode(self, symbols: np.ndarray) -> bytes:
-        """As `StaticCoder.encode`; what is learnt serves the next call."""
+        """As `StaticCoder.encode`; the next call continues with the counts."""
         check_symbols(symbols, *self._counts.shape)
         parts = []
         for group in self._groups(len(symbols)):
@@ -199,7 +223,7 @@ class AdaptiveCoder:
         return _write(parts, _lanes(symbols.size))
 
     def decode(self, stream: bytes, count: int) -> np.ndarray:
-        """As `StaticCoder.decode`; what is learnt serves the next call."""
+        """As `StaticCoder.decode`; the next call continues with the counts."""
         numbers = len(self._counts)
         reader = _Reader(stream, _lanes(count * numbers))
         symbols = np.empty((count, numbers), np.uint8)
@@ -228,7 +252,7 @@ CODERS = ("static", "adaptive")
 
 
 class _Table:
-    """Frequencies with their running sums, laid out for looking up many at once."""
+    """Frequencies and their running sums, laid out for many look-ups at once."""
 
     def __init__(self, tables: np.ndarray) -> None:
         self.numbers, self.levels = tables.shape
@@ -249,18 +273,18 @@ class _Table:
 
 
 def _lanes(symbols: int) -> int:
-    """How many states take turns in a stream of so many symbols."""
+    """Number of lanes in a stream of `symbols` symbols."""
     return max(1, min(LANES, symbols // STEPS))
 
 
 def stream_lengths(symbols: int) -> range:
-    """How many bytes a stream of so many symbols can have."""
+    """Possible lengths, in bytes, of a stream of `symbols` symbols."""
     least = 4 * _lanes(symbols)  # a lane ends with a state of four bytes
     return range(least, least + 2 * symbols + 1, 2)  # a symbol moves one word at most
 
 
 def _write(parts: list[tuple[np.ndarray, np.ndarray]], lanes: int) -> bytes:
-    """Write the intervals of groups of symbols, so that they are read in order."""
+    """Write the symbols' intervals, last first, so that they are read in order."""
     states = np.full(lanes, _LOW, np.uint32)
     words = []
     for starts, widths in reversed(parts):
@@ -279,18 +303,18 @@ def _write(parts: list[tuple[np.ndarray, np.ndarray]], lanes: int) -> bytes:
 
 
 class _Reader:
-    """Reads what `_write` wrote; never more steps than there are symbols to read."""
+    """Reads a stream of `_write`; it takes no more steps than there are symbols."""
 
     def __init__(self, stream: bytes, lanes: int) -> None:
         if len(stream) < 4 * lanes or len(stream) % 2:
             raise CorruptFile(
-                f"a stream of {len(stream)} bytes is not one of {lanes} lanes"
+                f"a stream of {len(stream)} bytes is impossible for {lanes} lanes"
             )
         self._states = np.frombuffer(stream, "<u4", lanes).astype(np.uint32)
         self._words = np.frombuffer(stream, "<u2", offset=4 * lanes).astype(np.uint32)
         self._position = 0
         if (self._states < _LOW).any():
-            raise CorruptFile("a stream starts from a state that no writer ends in")
+            raise CorruptFile("a stream starts with an invalid state")
 
     def read(self, count: int, table: _Table) -> np.ndarray:
         """The next `count` images' symbols, uint8 (count, n)."""
@@ -325,6 +349,6 @@ class _Reader:
             self._position += low.size
 
     def finish(self) -> None:
-        """Check that everything was read, and that it was written from the start."""
+        """Check that all words were read and that each lane is in its first state."""
         if self._position < self._words.size or (self._states != _LOW).any():
-            raise CorruptFile("a stream does not end where its symbols do")
+            raise CorruptFile("a stream does not end after its last symbol")

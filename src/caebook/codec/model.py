@@ -1,7 +1,7 @@
 """Models: a run with a quantiser and an entropy coder's tables, kept as files.
 
-What an autoencoder makes of an image is coded with the model's levels and tables, and
-decoded with the same ones. They lie beside the run's networks as
+An autoencoder's codes are compressed with the model's levels and tables, and
+decompressed with the same ones. These are stored beside the run's networks as
 ``codec-<quantiser><bits>.npz``, a layout that ``book/format.md`` describes.
 """
 
@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,26 +30,21 @@ from caebook.codec.entropy import (
     count_levels,
     frequencies,
 )
-from caebook.codec.pictures import replacing
 from caebook.codec.quantise import QUANTISERS, SAMPLE, Quantiser
 from caebook.errors import CodecError, RunError
-from caebook.files import root
+from caebook.files import replacing_file, replacing_folder
 from caebook.images import SIDE, check_images, slices, to_uint8
 from caebook.runs import Run
 
-#: The model that is used when none is named; it comes with the package.
-DEFAULT_MODEL = "code16-keras-mnist-s0:lloyd-max4"
-
-MODELS_FOLDER = Path(__file__).with_name("models")
 SCHEMA = 1
 MODEL_ID = re.compile(r"(?P<run>[a-z0-9+-]{1,200}):(?P<codec>[a-z-]{1,20}[1-8])")
 
-Progress = Callable[[int], object]  # is told how many more images are done
+Progress = Callable[[int], object]  # called with the number of images just done
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A run with a quantiser and tables: what files are written and read with.
+    """A run with a quantiser and tables: all that writing or reading a file needs.
 
     Attributes
     ----------
@@ -60,14 +52,15 @@ class Model:
         A recorded autoencoder.
     quantiser : Quantiser
     tables : ndarray of uint16, shape (n, K)
-        Of the entropy coder, one row for each of the n numbers of a code.
+        The entropy coder's, one row for each of the n numbers of a code.
     fitted : dict
-        On what the quantiser and the tables were fitted, for a reader.
+        The data that quantiser and tables were fitted to, for information.
 
     Raises
     ------
     ValueError
-        If they do not go together.
+        If the run is not an autoencoder, or the tables do not have the shape that its
+        code and the quantiser need.
     """
 
     run: Run
@@ -93,17 +86,17 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Of the quantiser and tables, among others of the same run."""
+        """Name of the quantiser, which tells a run's models apart."""
         return f"{self.quantiser.kind}{self.quantiser.bits}"
 
     @property
     def id(self) -> str:
-        """Of run, quantiser and tables together, as files name it."""
+        """Name of run and quantiser together, as it is written into files."""
         return f"{self.run.name}:{self.name}"
 
     @cached_property
     def checksum(self) -> bytes:
-        """SHA-256 of all that decoding depends on: levels, tables and the decoder.
+        """SHA-256 of everything that decoding uses: levels, tables and the decoder.
 
         Raises
         ------
@@ -128,7 +121,9 @@ class Model:
             return StaticCoder(self.tables)
         if name == "adaptive":
             return AdaptiveCoder(*self.tables.shape, self.tables)
-        raise ValueError(f"entropy coder {name!r} is none of {', '.join(CODERS)}")
+        raise ValueError(
+            f"unknown entropy coder {name!r}; choose one of {', '.join(CODERS)}"
+        )
 
     def symbols(self, images: np.ndarray) -> np.ndarray:
         """Images, uint8 (N, 28, 28) → indices, uint8 (N, n).
@@ -163,8 +158,8 @@ class Model:
 
         Raises
         ------
-        CodecError
-            If it cannot be written; what was there stays.
+        WriteError
+            If it cannot be written; an earlier file stays.
         """
         about = {
             "schema": SCHEMA,
@@ -174,7 +169,7 @@ class Model:
             "fitted": self.fitted,
         }
         path = self.run.folder / f"codec-{self.name}.npz"
-        with replacing(path, force=True) as file:
+        with replacing_file(path) as file:
             np.savez_compressed(
                 file,
                 about=np.array(json.dumps(about)),
@@ -185,16 +180,16 @@ class Model:
 
     @staticmethod
     def load(path: Path) -> Model:
-        """Read a model from its file, which lies in its run's folder.
+        """Read a model from its file, which is in its run's folder.
 
         Raises
         ------
         CodecError
-            If it cannot be read, is damaged, or the run's decoder is another one than
-            it was made for.
+            If it cannot be read, is damaged, or was made for a decoder that differs
+            from the run's.
         """
         try:
-            zipfile.ZipFile(path).close()  # NumPy takes what is none for a pickle
+            zipfile.ZipFile(path).close()  # NumPy would try to unpickle anything else
             with np.load(path, allow_pickle=False) as content:
                 about = json.loads(str(content["about"]))
                 levels, tables = content["levels"], content["tables"]
@@ -209,15 +204,15 @@ class Model:
             raise CodecError(f"{path} cannot be used as a model: {error}") from error
         if not sound or path.name != f"codec-{model.name}.npz":
             raise CodecError(
-                f"{path} was not made for what lies beside it: the decoder, or a name, "
-                "has changed; make the model again with `caebook model make`"
+                f"{path} does not match the files beside it: the decoder or a name has "
+                "changed; make the model again with `caebook model make`"
             )
         return model
 
 
 @contextmanager
 def _network_errors(run: Run) -> Iterator[None]:
-    """Say which run is to blame if its networks fail or make no numbers."""
+    """Name the run in the error if its networks fail or return NaN."""
     try:
         yield
     except (RunError, ValueError, TypeError) as error:
@@ -246,7 +241,7 @@ def fit(
     fitted: dict | None = None,
     progress: Progress | None = None,
 ) -> Model:
-    """Fit a quantiser and tables to what a run makes of training images.
+    """Fit a quantiser and tables to a run's codes of training images.
 
     Parameters
     ----------
@@ -256,14 +251,21 @@ def fit(
     bits, kind
         Of the quantiser; see `QUANTISERS`.
     fitted : dict, optional
-        What to record of where the images came from; must be fit for JSON.
+        Where the images came from, to be recorded; anything that JSON can hold.
     progress : callable, optional
-        Is told how many more images are done.
+        Called with the number of images just done.
 
     Returns
     -------
     Model
         Not saved yet.
+
+    Raises
+    ------
+    CodecError
+        If the run is a classifier, or its encoder cannot be used.
+    ValueError
+        If the kind of quantiser is unknown.
     """
     check_images(images)
     if run.record.kind != "autoencoder":
@@ -285,34 +287,42 @@ def fit(
 
 
 def package(run: Run, folder: Path) -> Run:
-    """Copy a run to `folder`, with a decoder that does the same faster.
+    """Copy a run to `folder`, with a decoder that computes the same images faster.
+
+    Parameters
+    ----------
+    run : Run
+    folder : Path
+        Where the run's folder is put; made if it is missing.
+
+    Returns
+    -------
+    Run
+        The copy.
 
     Raises
     ------
     CodecError
-        If the copy cannot be written, or the run's networks cannot be used.
+        If the copy exists already, or the run's networks cannot be used.
+    WriteError
+        If the copy cannot be written. Nothing is left behind.
     """
-    target, staging = folder / run.name, None
+    target = folder / run.name
     if target.exists():
         raise CodecError(f"{target} exists already; remove it first")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=folder, prefix=".packing-"))
-        for name in ("encoder.onnx", "decoder.onnx", "run.json"):
-            shutil.copyfile(run.folder / name, staging / name)
+    content = {name: _read(run.folder / name) for name in _PACKAGED}
+    with replacing_folder(target) as staging:
+        for name, part in content.items():
+            (staging / name).write_bytes(part)
         (staging / "decoder.onnx").write_bytes(_faster_decoder(run, staging))
-        staging.chmod(0o755)
-        staging.rename(target)
-    except OSError as error:
-        raise CodecError(f"{target} cannot be written: {error}") from error
-    finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
     return read_run(target)
 
 
+_PACKAGED = ("encoder.onnx", "decoder.onnx", "run.json")
+
+
 def _faster_decoder(run: Run, staging: Path) -> bytes:
-    """A decoder that gives the same as the run's; it is tried out in `staging`."""
+    """An equivalent of the run's decoder, which is tried out in `staging`."""
     from caebook.training.onnx import split_narrow_convolutions  # this needs `onnx`
 
     own = (run.folder / "decoder.onnx").read_bytes()
@@ -336,87 +346,16 @@ def _faster_decoder(run: Run, staging: Path) -> bytes:
 
 
 def read_run(folder: Path) -> Run:
-    """`caebook.runs.read`, with an error like the others here."""
+    """Read a run, as `caebook.runs.read` does; raises CodecError."""
     try:
         return runs.read(folder)
     except RunError as error:
         raise CodecError(str(error)) from error
 
 
-def find_model(name: str | Path = DEFAULT_MODEL, checksum: bytes = b"") -> Model:
-    """The model of that name, or in that folder.
-
-    Parameters
-    ----------
-    name : str or Path
-        The id of a model (``<run>:<quantiser><bits>``), or the path of a run's folder
-        or of a model's file in it. Models are looked for in the package, in
-        ``reference/`` and in the runs of this checkout's builds.
-    checksum : bytes
-        What the model's checksum has to start with.
-
-    Raises
-    ------
-    CodecError
-        If there is no such model; the message says which there are.
-    """
-    named = MODEL_ID.fullmatch(str(name))
-    if named is None:
-        paths = _files_in(Path(name))
-    else:
-        codec = f"codec-{named['codec']}.npz"
-        paths = [folder / named["run"] / codec for folder in _folders()]
-        paths = [path for path in paths if os.path.isfile(path)]
-        if not paths:
-            raise CodecError(f"there is no model {name} here; {_those_here()}")
-    models = [Model.load(path) for path in paths]
-    for model in models:
-        if model.checksum.startswith(checksum):
-            return model
-    raise CodecError(
-        f"the model {models[0].id} in {models[0].run.folder} has the checksum "
-        f"{models[0].checksum[:8].hex()}, not {checksum.hex()}: it was made anew since"
-    )
-
-
-def _files_in(path: Path) -> list[Path]:
-    """The file of the one model in a run's folder, or that file itself."""
-    if os.path.isfile(path):  # pathlib's raises where a folder must not be entered
-        return [path]
-    if not os.path.isfile(path / "run.json"):
-        raise CodecError(
-            f"{path} is neither a model's name nor the folder of a run; {_those_here()}"
-        )
-    found = sorted(path.glob("codec-*.npz"))
-    if not found:
-        raise CodecError(
-            f"{path} holds a run without quantiser and tables; make them with "
-            f"`caebook model make {path}`"
-        )
-    if len(found) > 1:
-        choice = " or ".join(str(file) for file in found)
-        raise CodecError(f"{path} holds several models; name one of them: {choice}")
-    return found
-
-
-def _folders() -> list[Path]:
-    """Where runs with models may be, in the order they are looked for."""
-    builds = sorted((root() / "build").glob("*/runs"))
-    return [MODELS_FOLDER, root() / "reference", *builds]
-
-
-def list_models() -> list[Path]:
-    """The files of all models that `find_model` finds by name."""
-    return [
-        path
-        for folder in _folders()
-        for path in sorted(folder.glob("*/codec-*.npz"))
-        if not path.parent.name.startswith(".")
-    ]
-
-
-def _those_here() -> str:
-    here = {f"{p.parent.name}:{p.stem.removeprefix('codec-')}" for p in list_models()}
-    if not here:
-        return "no model is here yet: `caebook model make` makes one from a run"
-    return f"here are {', '.join(sorted(here))}"
+def _read(path: Path) -> bytes:
+    """The content of a file; CodecError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CodecError(f"{path} cannot be read: {error}") from error

@@ -11,7 +11,7 @@ import numpy as np
 from caebook.images import slices
 
 SAMPLE = 1 << 22  # numbers that a quantiser is fitted to, at most
-TAIL = 1e-3  # part of the numbers at either end that the uniform levels leave out
+TAIL = 1e-3  # part of the numbers at either end that uniform levels need not reach
 LLOYD_STEPS = 1_000
 BITS = range(1, 9)  # of an index
 
@@ -25,7 +25,7 @@ class Quantiser:
     kind : str
         How the levels were chosen, a key of `QUANTISERS`.
     levels : ndarray of float32, shape (2**bits,)
-        Ascending; `bits` is 1 to 8. What lies outside is clipped to the ends.
+        Ascending; `bits` is 1 to 8. Numbers outside are clipped to the ends.
 
     Raises
     ------
@@ -39,7 +39,10 @@ class Quantiser:
     def __post_init__(self) -> None:
         levels = self.levels
         if self.kind not in QUANTISERS:
-            raise ValueError(f"quantiser {self.kind!r} is none of {list(QUANTISERS)}")
+            raise ValueError(
+                f"unknown quantiser {self.kind!r}; "
+                f"choose one of {', '.join(QUANTISERS)}"
+            )
         if levels.dtype != np.float32 or levels.shape not in {(1 << b,) for b in BITS}:
             raise ValueError(
                 "levels must be 2, 4, 8 … 256 float32 numbers, not "
@@ -55,7 +58,7 @@ class Quantiser:
 
     @cached_property
     def thresholds(self) -> np.ndarray:
-        """Midpoints between the levels, float32; a number on one goes up."""
+        """Midpoints between the levels, float32; a number on one is rounded up."""
         middle = (self.levels[1:].astype(float) + self.levels[:-1]) / 2
         return middle.astype(np.float32)
 
@@ -65,7 +68,7 @@ class Quantiser:
         Raises
         ------
         ValueError
-            If there is a NaN among the numbers.
+            If the codes are not like this, or hold NaN.
         """
         if codes.dtype != np.float32 or codes.ndim < 2:
             raise ValueError(
@@ -85,7 +88,7 @@ class Quantiser:
 
 
 def uniform(codes: np.ndarray, bits: int, tail: float = TAIL) -> Quantiser:
-    """Levels at equal distances, from the lowest to the highest of the codes.
+    """Levels at equal distances, from the lowest of the codes to the highest.
 
     Parameters
     ----------
@@ -100,28 +103,38 @@ def uniform(codes: np.ndarray, bits: int, tail: float = TAIL) -> Quantiser:
     Returns
     -------
     Quantiser
+
+    Raises
+    ------
+    ValueError
+        If there are no codes, or one is not finite, or `bits` is not 1 to 8.
     """
     return Quantiser("uniform", _equal_steps(_sample(codes, bits), bits, tail))
 
 
 def lloyd_max(codes: np.ndarray, bits: int) -> Quantiser:
-    """Levels that make the squared error on the codes small.
+    """Levels with a small squared error on the codes.
 
     Each level is the mean of the numbers that are rounded to it, each threshold the
     middle between two levels: repeating both in turn never makes the error larger
-    (Lloyd, 1982, doi:10.1109/TIT.1982.1056489; Max, 1960). Where that ends depends on
-    where it starts, so it starts once from equal steps and once from the cells that
-    come of dividing the worst one, again and again.
+    (Lloyd, 1982, doi:10.1109/TIT.1982.1056489; Max, 1960). The result depends on the
+    start, so it is computed twice, from equal steps and from cells found by dividing
+    the one with the largest error again and again; the better one is returned.
 
     Parameters
     ----------
     codes, bits
-        As for `uniform`.
+        As in `uniform`.
 
     Returns
     -------
     Quantiser
-        No worse than `uniform` on these codes.
+        Its error on these codes is not larger than that of `uniform`.
+
+    Raises
+    ------
+    ValueError
+        As in `uniform`.
     """
     values = np.sort(_sample(codes, bits).astype(float))
     sums = np.concatenate([[0.0], np.cumsum(values)])
@@ -132,18 +145,20 @@ def lloyd_max(codes: np.ndarray, bits: int) -> Quantiser:
     return Quantiser("lloyd-max", levels.astype(np.float32))
 
 
-#: The kinds of quantiser, each by the function that fits one to training codes.
+#: The kinds of quantiser, with the function that fits one to training codes.
 QUANTISERS = {"uniform": uniform, "lloyd-max": lloyd_max}
 
 
 def _sample(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Check what a quantiser is fitted to, and take no more of it than needed."""
+    """Check the codes to fit a quantiser to, and take a sample if they are many."""
     if bits not in BITS:
         raise ValueError(f"bits={bits!r} must be a whole number from 1 to 8")
     flat = np.asarray(codes).reshape(-1)
     if flat.size == 0 or not np.isfinite(flat).all():
-        raise ValueError("a quantiser needs codes to fit to, all of them finite")
-    if flat.size > SAMPLE:  # at random: equal steps would always hit the same channels
+        raise ValueError(
+            "a quantiser is fitted to one or more codes, all of them finite"
+        )
+    if flat.size > SAMPLE:  # at random: equal steps could hit one channel only
         flat = flat[np.random.default_rng(0).integers(flat.size, size=SAMPLE)]
     return flat
 
@@ -158,7 +173,7 @@ def _equal_steps(values: np.ndarray, bits: int, tail: float) -> np.ndarray:
 
 
 def _divided(values: np.ndarray, sums: np.ndarray, count: int) -> np.ndarray:
-    """Means of `count` cells of sorted values; the worst is divided at its mean."""
+    """Means of `count` cells of sorted values, found by dividing the worst one."""
     squares = np.concatenate([[0.0], np.cumsum(np.square(values))])
     bounds = np.array([0, len(values)])
     while True:
@@ -168,7 +183,7 @@ def _divided(values: np.ndarray, sums: np.ndarray, count: int) -> np.ndarray:
         errors = np.diff(squares[bounds]) - np.diff(sums[bounds]) * means
         same = values[bounds[:-1]] == values[bounds[1:] - 1]
         worst = np.where(same, -1, errors).argmax()
-        if same[worst]:  # fewer values than levels: what is left lies above them all
+        if same[worst]:  # fewer values than levels: the other levels lie above them
             step = max(1.0, abs(means[-1]))
             spare = np.arange(1, count - len(means) + 1) * step
             return np.concatenate([means, means[-1] + spare])
@@ -180,7 +195,7 @@ def _divided(values: np.ndarray, sums: np.ndarray, count: int) -> np.ndarray:
 def _lloyd(
     values: np.ndarray, sums: np.ndarray, levels: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Improve levels for sorted values; return the mean squared error with them."""
+    """Improve levels for sorted values; return their mean squared error and them."""
 
     def cells(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         middle = (levels[1:] + levels[:-1]) / 2
@@ -190,7 +205,7 @@ def _lloyd(
 
     for _ in range(LLOYD_STEPS):
         counts, totals = cells(levels)
-        # A level that nothing is rounded to stays where it is.
+        # A level that no value is rounded to stays where it is.
         better = np.where(counts > 0, totals / np.maximum(counts, 1), levels)
         moved = np.abs(better - levels).max()
         levels = better

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from caebook.data.folders import find_file
 from caebook.data.idx import idx_sha256, read_idx
-from caebook.data.locations import find_file
 from caebook.data.registry import IdxFile, RealData
 from caebook.errors import DataError
 

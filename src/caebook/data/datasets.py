@@ -6,7 +6,7 @@ package draws, ``glyph-digits`` and ``glyph-letters``. Two more names choose:
 means ``glyph-letters``. EMNIST is used only when asked for by its own name.
 
 Files are looked for in ``$CAEBOOK_DATA``, then in the cache (see
-`caebook.data.locations`); MNIST is then downloaded from public mirrors. EMNIST is one
+`caebook.data.folders`); MNIST is then downloaded from public mirrors. EMNIST is one
 large archive: only ``caebook data fetch emnist-letters`` downloads it.
 
 If something is wrong with the data, a `DataError` says what, with which file, and what
@@ -23,8 +23,7 @@ import numpy as np
 
 from caebook.data.contents import Contents, read_real, unsound_files
 from caebook.data.download import download_data
-from caebook.data.idx import read_idx
-from caebook.data.locations import (
+from caebook.data.folders import (
     cache_folder,
     find_file,
     locate,
@@ -32,6 +31,7 @@ from caebook.data.locations import (
     not_here,
     supplied_root,
 )
+from caebook.data.idx import read_idx
 from caebook.data.registry import AUTO, CLASSES, DRAWN, NAMES, REAL, IdxFile
 from caebook.data.stand_ins import load_or_draw, read_drawn
 from caebook.errors import DataError, DownloadError

@@ -18,8 +18,8 @@ from typing import BinaryIO
 import pooch
 import requests
 
+from caebook.data.folders import CACHE_REMEDY, find_file, not_here
 from caebook.data.idx import read_idx
-from caebook.data.locations import CACHE_REMEDY, find_file, not_here
 from caebook.data.registry import REAL, Archive, IdxFile
 from caebook.errors import DataError, DownloadError
 from caebook.files import replacing_file

@@ -15,8 +15,8 @@ from pathlib import Path
 from PIL import features
 
 from caebook.data.contents import Contents, read_files
+from caebook.data.folders import CACHE_REMEDY, cache_folder, locked_cache, not_here
 from caebook.data.idx import idx_sha256
-from caebook.data.locations import CACHE_REMEDY, cache_folder, locked_cache, not_here
 from caebook.data.registry import DRAWN, DrawnData
 from caebook.errors import DataError
 from caebook.files import replacing_folder

@@ -9,14 +9,17 @@ from caebook.training.boundary import BOUNDARY, Exported
 from caebook.training.checkpoint import Checkpoint
 from caebook.training.history import History
 from caebook.training.order import batches
-from caebook.training.recipes import SOURCE_RECIPES, Recipe
+from caebook.training.recipes import FAST_RECIPE, SOURCE_RECIPES, Recipe
+from caebook.training.schedule import learning_rate
 
 __all__ = [
     "BOUNDARY",
+    "FAST_RECIPE",
     "SOURCE_RECIPES",
     "Checkpoint",
     "Exported",
     "History",
     "Recipe",
     "batches",
+    "learning_rate",
 ]

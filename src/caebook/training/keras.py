@@ -7,7 +7,7 @@ import io
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from caebook.errors import FrameworkError
 from caebook.images import check_images, slices, to_float
+from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import PROBE_IMAGES, Exported
 from caebook.training.checkpoint import Checkpoint
 from caebook.training.checks import check_classes, check_shape, check_training, explain
@@ -23,6 +24,7 @@ from caebook.training.history import History
 from caebook.training.onnx import tidy
 from caebook.training.order import batches, epoch_seed
 from caebook.training.recipes import Recipe
+from caebook.training.schedule import learning_rate, steps_per_epoch
 
 if keras.backend.backend() != "tensorflow":
     raise FrameworkError(
@@ -43,6 +45,7 @@ LOSSES = {
     "crossentropy": lambda: keras.losses.SparseCategoricalCrossentropy(
         from_logits=True
     ),
+    "bce on logits": lambda: keras.losses.BinaryCrossentropy(from_logits=True),
 }
 
 
@@ -116,9 +119,13 @@ def fit(
         else:
             classes = check_shape(output, (1, None), "a classifier's output")[1]
             check_classes(classes, labels, validation_labels)
+    if recipe.logits:
+        _check_logits(model, first, output)
+    if recipe.initial_bias is not None:
+        _start_at_mean_pixel(model, images)
     model.compile(
         optimizer=keras.optimizers.Adam(recipe.learning_rate),
-        loss=LOSSES[recipe.loss](),
+        loss=LOSSES["bce on logits" if recipe.logits else recipe.loss](),
     )
     model.optimizer.build(model.trainable_variables)
     saved = Checkpoint(None)
@@ -130,18 +137,20 @@ def fit(
             *(images, labels, validation, validation_labels),
         )
     history = _restore(saved, model)
-    held_out = slices(len(validation))
-    for epoch in range(len(history.loss), recipe.epochs):
-        index = list(batches(len(images), recipe.batch_size, seed, epoch))
-        keras.utils.set_random_seed(epoch_seed(seed, epoch))
-        start = time.perf_counter()
-        loss = _epoch(model, model.train_on_batch, images, labels, index)
-        seconds = time.perf_counter() - start
-        val_loss = _epoch(
-            model, model.test_on_batch, validation, validation_labels, held_out
-        )
-        history.add(recipe.epochs, loss, val_loss, seconds)
-        saved.save(history, _state(model))
+    held_out, steps = slices(len(validation)), steps_per_epoch(recipe)
+    with _on_logits(model) if recipe.logits else contextlib.nullcontext():
+        for epoch in range(len(history.loss), recipe.epochs):
+            index = list(batches(len(images), recipe.batch_size, seed, epoch))
+            rates = [learning_rate(recipe, epoch * steps + i) for i in range(steps)]
+            keras.utils.set_random_seed(epoch_seed(seed, epoch))
+            start = time.perf_counter()
+            loss = _epoch(model, model.train_on_batch, images, labels, index, rates)
+            seconds = time.perf_counter() - start
+            val_loss = _epoch(
+                model, model.test_on_batch, validation, validation_labels, held_out
+            )
+            history.add(recipe.epochs, loss, val_loss, seconds)
+            saved.save(history, _state(model))
     return history
 
 
@@ -151,20 +160,86 @@ def _epoch(
     images: np.ndarray,
     labels: np.ndarray | None,
     parts: Sequence[np.ndarray | slice],
+    rates: Sequence[float] | None = None,
 ) -> float:
     """Train or test on batches, cast to float32 one by one; return the mean loss.
+
+    `rates` are the learning rates of the batches, in training.
 
     `model.fit` would take such batches from a generator. TensorFlow's generators change
     how the whole process allocates memory, which made PyTorch, which shares the process
     with it in the chapters, a third slower.
     """
     total = 0.0
-    for part in parts:
+    for number, part in enumerate(parts):
+        if rates is not None:
+            model.optimizer.learning_rate = rates[number]
         batch = to_tensor(images[part])
         target = batch if labels is None else labels[part]
         model.reset_metrics()  # else Keras returns a running mean
         total += on_batch(batch, target, return_dict=True)["loss"] * len(batch)
     return float(total) / len(images)
+
+
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    """The layers of `model` and of the models in it, in the order of the model."""
+    layers = []
+    for layer in model.layers:
+        layers += _layers(layer) if isinstance(layer, keras.Model) else [layer]
+    return layers
+
+
+def _ends_in_sigmoid(model: keras.Model) -> bool:
+    last = _layers(model)[-1]
+    return getattr(last, "activation", None) is keras.activations.sigmoid
+
+
+@contextlib.contextmanager
+def _without_sigmoid(model: keras.Model) -> Iterator[None]:
+    """Take the sigmoid off the last layer; put it back when the context ends."""
+    last = _layers(model)[-1]
+    last.activation = keras.activations.linear
+    try:
+        yield
+    finally:
+        last.activation = keras.activations.sigmoid
+
+
+@contextlib.contextmanager
+def _on_logits(model: keras.Model) -> Iterator[None]:
+    """Train the compiled `model` without its sigmoid while the context lasts."""
+    try:
+        with _without_sigmoid(model):
+            yield
+    finally:  # the functions that Keras compiled have no sigmoid: forget them
+        model.compile(optimizer=model.optimizer, loss=LOSSES["bce"]())
+
+
+def _check_logits(model: keras.Model, images: np.ndarray, output: tf.Tensor) -> None:
+    """Raise ValueError unless `output`, for `images`, is that of a last sigmoid."""
+    found = _ends_in_sigmoid(model)
+    if found:
+        with _without_sigmoid(model):
+            again = keras.activations.sigmoid(model(images, training=False))
+        found = np.allclose(again, output, rtol=0, atol=1e-6)
+    if not found:
+        raise ValueError(
+            "the recipe computes the loss on logits, so the network must end in a "
+            'layer with activation="sigmoid"'
+        )
+
+
+def _start_at_mean_pixel(model: keras.Model, images: np.ndarray) -> None:
+    """Set the last bias so that an untrained output is about the images' mean pixel."""
+    weighted = [layer for layer in _layers(model) if layer.weights]
+    bias = getattr(weighted[-1], "bias", None) if weighted else None
+    if bias is None:
+        raise ValueError(
+            "the recipe starts the last bias at the mean pixel, but the network's last "
+            "layer with weights has no bias"
+        )
+    value = mean_pixel_bias(images, _ends_in_sigmoid(model))
+    bias.assign(keras.ops.full(bias.shape, value))
 
 
 def _architecture(model: keras.Model) -> list:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from caebook.images import check_images, slices, to_float
+from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import BOUNDARY, PROBE_IMAGES, Exported
 from caebook.training.checkpoint import Checkpoint
 from caebook.training.checks import check_classes, check_shape, check_training, explain
@@ -22,15 +24,20 @@ from caebook.training.history import History
 from caebook.training.onnx import tidy
 from caebook.training.order import batches, epoch_seed
 from caebook.training.recipes import Recipe
+from caebook.training.schedule import learning_rate, steps_per_epoch
 
 # Once most pixels are reconstructed well, gradients fall below the smallest normal
 # float, where a CPU is several times slower. TensorFlow rounds them to zero by itself.
 torch.set_flush_denormal(True)
 
+# Recipes say float32; on a GPU PyTorch would round a convolution's inputs to 10 bits.
+torch.backends.cudnn.allow_tf32 = False
+
 LOSSES = {
     "bce": nn.functional.binary_cross_entropy,
     "mse": nn.functional.mse_loss,
     "crossentropy": nn.functional.cross_entropy,  # expects logits
+    "bce on logits": nn.functional.binary_cross_entropy_with_logits,
 }
 
 
@@ -122,10 +129,14 @@ def fit(
         else:
             classes = check_shape(output, (1, None), "a classifier's output")[1]
             check_classes(classes, labels, validation_labels)
+    if recipe.logits:
+        _check_logits(model, first, output)
+    if recipe.initial_bias is not None:
+        _start_at_mean_pixel(model, images)
     # As in TensorFlow, the channels of a pixel lie side by side in memory: the network
     # is the same, but a CPU runs it faster.
     model.to(memory_format=torch.channels_last)
-    loss_function = LOSSES[recipe.loss]
+    loss_function = LOSSES["bce on logits" if recipe.logits else recipe.loss]
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
     saved = Checkpoint(
         checkpoint,
@@ -135,28 +146,99 @@ def fit(
     )
     history = _restore(saved, model, optimizer)
 
+    steps = steps_per_epoch(recipe)
+
     def loss_of(pixels: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
         batch = to_tensor(pixels).to(device)
         if classes is None:
-            return loss_function(model(batch), batch)
-        return loss_function(model(batch), torch.from_numpy(classes).long().to(device))
+            return loss_function(forward(batch), batch)
+        target = torch.from_numpy(classes).long().to(device)
+        return loss_function(forward(batch), target)
 
-    for epoch in range(len(history.loss), recipe.epochs):
-        start, total = time.perf_counter(), 0.0
-        torch.manual_seed(epoch_seed(seed, epoch))
-        model.train()
-        for index in batches(len(images), recipe.batch_size, seed, epoch):
-            optimizer.zero_grad()
-            loss = loss_of(images[index], None if labels is None else labels[index])
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(index)
-        seconds = time.perf_counter() - start
-        val_loss = _evaluate(model, loss_of, validation, validation_labels)
-        history.add(recipe.epochs, total / len(images), val_loss, seconds)
-        saved.save(history, _state(model, optimizer))
+    with _forward(model, recipe.logits) as forward:
+        for epoch in range(len(history.loss), recipe.epochs):
+            start, total = time.perf_counter(), 0.0
+            torch.manual_seed(epoch_seed(seed, epoch))
+            model.train()
+            parts = batches(len(images), recipe.batch_size, seed, epoch)
+            for step, index in enumerate(parts, epoch * steps):
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(recipe, step)
+                optimizer.zero_grad()
+                loss = loss_of(images[index], None if labels is None else labels[index])
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(index)
+            seconds = time.perf_counter() - start
+            val_loss = _evaluate(model, loss_of, validation, validation_labels)
+            history.add(recipe.epochs, total / len(images), val_loss, seconds)
+            saved.save(history, _state(model, optimizer))
     model.eval()
     return history
+
+
+def _last_layer(model: nn.Module, parameters: bool = False) -> nn.Module | None:
+    """The last layer that was added to `model`; with parameters of its own, if asked.
+
+    Layers are taken in the order in which they were added, not in which they are used.
+    """
+    layers = [module for module in model.modules() if not any(module.children())]
+    if parameters:
+        layers = [layer for layer in layers if any(True for _ in layer.parameters())]
+    return layers[-1] if layers else None
+
+
+@contextlib.contextmanager
+def _forward(
+    model: nn.Module, logits: bool
+) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    """The function from a batch to the model's output, or to its last sigmoid's input.
+
+    It stops working, and the model is as before, when the context ends.
+    """
+    if not logits:
+        yield model
+        return
+    seen: list[torch.Tensor] = []
+    hook = _last_layer(model).register_forward_pre_hook(
+        lambda layer, inputs: seen.append(inputs[0])
+    )
+
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        seen.clear()
+        model(batch)
+        return seen[-1]
+
+    try:
+        yield forward
+    finally:
+        hook.remove()
+
+
+def _check_logits(model: nn.Module, images: torch.Tensor, output: torch.Tensor) -> None:
+    """Raise ValueError unless `output`, for `images`, is that of a last sigmoid."""
+    found = isinstance(_last_layer(model), nn.Sigmoid)
+    if found:
+        with _forward(model, logits=True) as forward, torch.no_grad():
+            again = torch.sigmoid(forward(images))
+        found = torch.allclose(again, output, rtol=0, atol=1e-6)
+    if not found:
+        raise ValueError(
+            "the recipe computes the loss on logits, so the network must end in "
+            "nn.Sigmoid(), added last"
+        )
+
+
+def _start_at_mean_pixel(model: nn.Module, images: np.ndarray) -> None:
+    """Set the last bias so that an untrained output is about the images' mean pixel."""
+    bias = getattr(_last_layer(model, parameters=True), "bias", None)
+    if bias is None:
+        raise ValueError(
+            "the recipe starts the last bias at the mean pixel, but the network's last "
+            "layer with weights has no bias"
+        )
+    sigmoid = isinstance(_last_layer(model), nn.Sigmoid)
+    nn.init.constant_(bias, mean_pixel_bias(images, sigmoid))
 
 
 def _evaluate(
