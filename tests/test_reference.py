@@ -13,7 +13,17 @@ from caebook.files import root
 from caebook.training import FAST_RECIPE, SOURCE_RECIPES, Recipe
 
 RUNS = runs.list_runs(root() / "reference")
-by_name = pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+#: Brief trainings, for chapters that are run alone; see `caebook.build.reference`.
+BRIEF = [run for run in RUNS if run.record.variant.split("+")[-1] == "short"]
+#: Runs of which the models are kept, not only the record.
+WITH_MODELS = [
+    run for run in RUNS if run.record.seed == 0 and run.record.system != "ladder"
+]
+
+
+def each(chosen: list[runs.Run]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("run", chosen, ids=lambda run: run.name)
+
 
 #: The runs that are scored on all of their test images, one a framework.
 WHOLE = ("code16-keras-mnist-s0", "code16-torch-mnist-s0")
@@ -30,7 +40,7 @@ def expected_recipe(record: runs.Record) -> Recipe:
     return sixth if record.variant == "sorted-split" else source
 
 
-@by_name
+@each([run for run in RUNS if run not in BRIEF])
 def test_reference_has_the_whole_recipe_at_a_known_commit(run):
     record = run.record
     assert record.profile == "full"
@@ -44,18 +54,36 @@ def test_reference_has_the_whole_recipe_at_a_known_commit(run):
     assert "dirty" not in record.provenance.git
 
 
-@by_name
+@each(BRIEF)
+def test_brief_training_is_the_readers_at_a_known_commit(run):
+    record, source = run.record, SOURCE_RECIPES[run.record.system]
+    assert record.profile == "reader"
+    assert record.recipe.epochs < source.epochs
+    assert record.recipe.train_images <= 20_000
+    trained = {"epochs": source.epochs, "train_images": source.train_images}
+    assert replace(record.recipe, **trained) == source
+    assert record.dataset in {"mnist", "glyph-letters"}
+    assert not run.comparable
+    assert record.test.images == 10_000
+    assert record.provenance.git and "dirty" not in record.provenance.git
+
+
+@each(RUNS)
 def test_reference_is_small_and_complete(run):
     files = {path.name: path.stat().st_size for path in run.folder.iterdir()}
-    # of further seeds only the record is kept
-    models = runs.MODELS[run.record.kind] if run.record.seed == 0 else ()
+    models = runs.MODELS[run.record.kind] if run in WITH_MODELS else ()
     assert {f"{model}.onnx" for model in models} | {"run.json"} == {
         name for name in files if not name.startswith("codec-")
     }
     assert sum(files.values()) < 5_000_000
 
 
-@by_name
+def test_reference_stays_small():
+    files = [path for path in (root() / "reference").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 60_000_000
+
+
+@each(RUNS)
 def test_record_is_written_again_as_it_was(run):
     """Many records are older than the code that reads them, and lack later fields."""
     text = (run.folder / "run.json").read_text()
@@ -87,11 +115,7 @@ def test_reference_scores_what_its_record_says(name):
     assert scores == pytest.approx(recorded, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "run",
-    [run for run in RUNS if run.record.seed == 0 and run.name not in WHOLE],
-    ids=lambda run: run.name,
-)
+@each([run for run in WITH_MODELS if run.name not in WHOLE])
 def test_sample_scores_about_what_the_record_says(run):
     """Every score is within five standard errors of the recorded mean."""
     dataset = dataset_of(run)
