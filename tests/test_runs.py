@@ -265,6 +265,8 @@ def test_record_of_an_autoencoder(settings):
             "batch_size": 128,
             "train_images": 1_000,
             "precision": "float32",
+            "initial_bias": None,
+            "logits": False,
         },
         "parameters": {"total": 2, "encoder": 1, "decoder": 1},
         "code": {"shape": [7, 7, 1], "count": 49},

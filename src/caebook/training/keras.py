@@ -211,7 +211,7 @@ def _on_logits(model: keras.Model) -> Iterator[None]:
     try:
         with _without_sigmoid(model):
             yield
-    finally:  # the functions that Keras compiled have no sigmoid: forget them
+    finally:  # forget the functions that Keras compiled without the sigmoid
         model.compile(optimizer=model.optimizer, loss=LOSSES["bce"]())
 
 
