@@ -41,6 +41,7 @@ class Network:
         # Waiting threads must not keep a core busy: where others need it too, that took
         # twice as long.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False  # it keeps the memory of the largest batch
         options.log_severity_level = 3
         try:
             self.session = onnxruntime.InferenceSession(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from caebook.environment import release_memory
 from caebook.images import check_images, slices, to_float
 from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import BOUNDARY, PROBE_IMAGES, Exported
@@ -174,6 +175,8 @@ def fit(
             history.add(recipe.epochs, total / len(images), val_loss, seconds)
             saved.save(history, _state(model, optimizer))
     model.eval()
+    model.zero_grad(set_to_none=True)
+    release_memory()
     return history
 
 
