@@ -16,7 +16,9 @@ NOTEBOOKS = find_chapters()
 CHAPTERS = [chapter for chapter in NOTEBOOKS if "grid" not in chapter.declared]
 EVALUATION = [chapter for chapter in CHAPTERS if chapter.name >= "09"]
 SOURCES = sorted((root() / "notebooks").rglob("*.ipynb"))
-BINDER_MEMORY_MB = 2_000
+# Binder gives 2 GB to the kernel and the server, which takes 0.1 GB: the aim is 1,600 MB.
+# The same chapter varies by 50 MB from run to run.
+MEMORY_MB = 1_700
 
 SYSTEMS = ("shallow", "deep", "dcnn", "transposed", "wide-kernel", "code16")
 # every network recorded, and on what
@@ -55,7 +57,7 @@ def by_name(chapter: Chapter) -> str:
 def test_every_job_was_executed_and_fits_in_binders_memory(executions):
     assert len(CHAPTERS) >= 11 and len(executions) > len(NOTEBOOKS) > len(CHAPTERS)
     for name, execution in executions.items():
-        assert 50 < execution.peak_memory_mb < BINDER_MEMORY_MB, name
+        assert 50 < execution.peak_memory_mb < MEMORY_MB, name
 
 
 @pytest.mark.parametrize("framework", ["keras", "torch"])

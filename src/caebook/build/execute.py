@@ -47,8 +47,8 @@ JOB_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     # glibc keeps freed memory instead of returning it after every batch, which made
     # training in PyTorch twice as fast where both frameworks share a process.
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    "MALLOC_MMAP_THRESHOLD_": str(2**23),
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
 }
 # TensorFlow's C++ log lines, which it prints before any setting can silence them. They
 # may begin in the middle of a line of Python's own.
