@@ -20,7 +20,7 @@ from caebook.files import root
 READERS = [chapter for chapter in find_chapters() if chapter.declared["reads"]]
 NAMES = [chapter.page for chapter in READERS]
 
-#: Chapters whose verdicts on MNIST differ from those on drawn digits, and that are fast.
+#: Fast chapters whose verdicts on MNIST differ from those on drawn digits.
 ON_MNIST = ("09_uqi", "11_results")
 
 

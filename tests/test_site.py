@@ -1,10 +1,13 @@
 """The site's sources: settings, pages, citations, workflows, environments."""
 
+import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -15,13 +18,17 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 from caebook.build.chapters import Chapter, find_chapters
-from caebook.build.imports import imported_names
+from caebook.build.imports import Package, chapter_imports, imported_names
 from caebook.build.launch import (
+    HELPERS,
+    PINNED,
     add_install_cells,
+    install_cell,
     launch_branch,
     launch_settings,
     repository_address,
 )
+from caebook.build.launch import main as launch_main
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -356,23 +363,95 @@ def test_links_lead_to_the_address_and_branch_at_hand(
     assert settings["launch_buttons"].keys() & {BINDER, COLAB} == buttons
 
 
-def test_colab_chapters_install_what_they_import(tmp_path, monkeypatch):
+ADDRESS, COMMIT = "https://github.com/someone/book", "0123456789abcdef" * 2 + "01234567"
+
+#: Distributions that Colab has, of those that chapters import or training needs.
+ON_COLAB = {
+    "ipython", "keras", "matplotlib", "numpy", "pillow", "requests", "scikit-image",
+    "scipy", "tensorflow", "tensorflow-cpu", "torch", "tqdm",
+}  # fmt: skip
+
+
+def test_chapters_of_the_launch_branch_begin_with_the_install_cell(
+    tmp_path, monkeypatch
+):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
-    add_install_cells("https://github.com/someone/book")
+    add_install_cells(ADDRESS, COMMIT)
     chapters = find_chapters()
     for chapter, original in zip(chapters, sources(), strict=True):
         install, *others = chapter.code_cells
+        assert install.id == "install"
         # The launch branch has the cell already, with an address of its own.
         assert [c for c in original.code_cells if c.id != "install"] == others
-        compile(install.source.replace("%pip", "pass  #"), "install", "exec")
-    add_install_cells("https://github.com/someone/book")
+        chapter_imports(chapter)  # it is valid Python, but for IPython's own syntax
+    add_install_cells(ADDRESS, "f" * 40)
     assert [c.notebook for c in find_chapters()] == [c.notebook for c in chapters]
-    # What the package needs and Colab does not have must be named.
+
+
+def test_colab_has_or_gets_all_that_chapters_import():
+    package = Package.read(ROOT / "src" / "caebook")
+    names = set().union(*map(chapter_imports, sources()))
+    rooms = package.rooms_behind(names)
+    modules = {name.partition(".")[0] for name in names}
+    for module, others in package.others.items():
+        modules |= others if package.room(module) in rooms else set()
+    modules -= {*sys.stdlib_module_names, "caebook"}
+    installed = importlib.metadata.packages_distributions()
+    needed = {installed[module][0].lower().replace("_", "-") for module in modules}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {re.split(r"[<>=; ]", d)[0] for d in project["dependencies"]}
-    on_colab = {
-        "ipython", "keras", "matplotlib", "numpy", "pillow", "pydantic", "requests",
-        "scikit-image", "scipy", "tensorflow", "tensorflow-cpu", "torch", "tqdm",
-    }  # fmt: skip
-    assert needed - on_colab <= set(install.source.split())
+    train = project["optional-dependencies"]["train"]  # exporters are imported by name
+    needed |= {re.split(r"[<>=; ]", requirement)[0] for requirement in train}
+    helpers = {re.split("[<>=]", helper)[0] for helper in HELPERS}
+    assert needed <= ON_COLAB | {*PINNED} | helpers
+    assert not ON_COLAB & ({*PINNED} | helpers)
+    lock = (ROOT / "requirements.lock").read_text().splitlines()
+    assert {*PINNED} <= {line.partition("==")[0] for line in lock}
+
+
+def test_install_cell_brings_the_commit_and_leaves_the_frameworks_alone(tmp_path):
+    origin, colab = tmp_path / "origin", tmp_path / "my colab"
+
+    def git(*arguments: str) -> str:
+        author = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+        command = ["git", "-C", str(origin), *author, *arguments]
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True
+        ).stdout
+
+    (origin / "reference").mkdir(parents=True)
+    colab.mkdir()
+    (origin / "reference" / "run.json").write_text("first")
+    (origin / "requirements.lock").write_text(
+        "numpy==2.4.6\nsewar==0.4.10\ntorch==2.13.0\ntf2onnx==1.17.0 ; python > '3'\n"
+    )
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "First")
+    commit = git("rev-parse", "HEAD").strip()
+    (origin / "reference" / "run.json").write_text("later")
+    git("commit", "-q", "-a", "-m", "Later")
+    source = install_cell(origin.as_uri(), commit)
+    source = source.replace('importlib.util.find_spec("caebook")', "None")
+    source = source.replace("%pip", "!echo pip") + "\nprint(os.environ['CAEBOOK_ROOT'])"
+    result = subprocess.run(
+        [sys.executable, "-m", "IPython", "--colors=NoColor", "-c", source],
+        cwd=colab,
+        env={**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")},
+        capture_output=True,
+        text=True,
+    )
+    book = colab / f"caebook-{commit[:7]}"
+    *_, helpers, pinned, root = result.stdout.splitlines()
+    assert root == str(book), result.stderr
+    assert (book / "reference" / "run.json").read_text() == "first"
+    assert "--no-deps" in pinned and pinned.endswith(f"{book}/colab.txt {book}")
+    listed = (book / "colab.txt").read_text().splitlines()
+    assert listed == ["sewar==0.4.10", "tf2onnx==1.17.0 ; python > '3'"]
+    assert not re.search("torch|tensorflow|keras|numpy", helpers)
+
+
+def test_without_an_address_there_are_no_install_cells(checkout, capsys):
+    checkout(None)
+    assert launch_main([]) == 1
+    assert "no public address" in capsys.readouterr().err
