@@ -16,7 +16,7 @@ NOTEBOOKS = find_chapters()
 CHAPTERS = [chapter for chapter in NOTEBOOKS if "grid" not in chapter.declared]
 EVALUATION = [chapter for chapter in CHAPTERS if chapter.name >= "09"]
 SOURCES = sorted((root() / "notebooks").rglob("*.ipynb"))
-# Binder gives 2 GB to the kernel and the server, which takes 0.1 GB: the aim is 1,600 MB.
+# Binder gives 2 GB to kernel and server, which takes 0.1 GB: the aim is 1,600 MB.
 # The same chapter varies by 50 MB from run to run.
 MEMORY_MB = 1_700
 

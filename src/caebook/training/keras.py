@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from caebook.errors import FrameworkError
 from caebook.environment import release_memory
+from caebook.errors import FrameworkError
 from caebook.images import check_images, slices, to_float
 from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import PROBE_IMAGES, Exported
@@ -152,7 +152,7 @@ def fit(
             )
             history.add(recipe.epochs, loss, val_loss, seconds)
             saved.save(history, _state(model))
-    # The compiled steps hold memory, and Keras compiles them again when they are needed.
+    # The compiled steps hold memory; Keras compiles them again when they are needed.
     model.train_function = model.test_function = None
     release_memory()
     return history
