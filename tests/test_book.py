@@ -19,6 +19,7 @@ SOURCES = sorted((root() / "notebooks").rglob("*.ipynb"))
 # Binder gives 2 GB to kernel and server, which takes 0.1 GB: the aim is 1,600 MB.
 # The same chapter varies by 50 MB from run to run.
 MEMORY_MB = 1_700
+PAGES = {".html", ".ipynb", ".txt"}
 
 SYSTEMS = ("shallow", "deep", "dcnn", "transposed", "wide-kernel", "code16")
 # every network recorded, and on what
@@ -90,6 +91,13 @@ def test_every_run_is_declared_by_a_chapter(recorded, executions, build):
     assert found == declared - findings
     written = build.runs.glob("findings/*")
     assert {f"findings/{path.stem}" for path in written} == findings
+
+
+def test_pages_name_no_folder_of_the_machine_that_built_them(smoke_book):
+    pages = [p for p in (smoke_book / "html").rglob("*") if p.suffix in PAGES]
+    assert len(pages) > 2 * len(NOTEBOOKS)
+    for page in pages:
+        assert str(root()) not in page.read_text(encoding="utf-8"), page
 
 
 # What the sources look like

@@ -118,3 +118,13 @@ def test_keras_that_was_imported_before_with_another_backend_is_named(tmp_path):
     result = run(code, tmp_path, **home)
     message = result.stderr.splitlines()[-1]
     assert "with the backend torch" in message and "restart the kernel" in message
+
+
+def test_a_home_that_cannot_be_written_is_replaced(tmp_path, monkeypatch):
+    assert environment.writable_home(tmp_path / "instead") == {}
+    assert not (tmp_path / "instead").exists()
+    monkeypatch.setenv("HOME", "/proc/nothing")
+    assert environment.writable_home(tmp_path / "instead") == {
+        "HOME": str(tmp_path / "instead")
+    }
+    assert (tmp_path / "instead").is_dir()

@@ -102,6 +102,19 @@ def _quota_v1(group: Path) -> float | None:
     return None if quota <= 0 else quota / period
 
 
+def writable_home(instead: Path) -> dict[str, str]:
+    """What to set for programs that write to the user's home: nothing if they can.
+
+    Parameters
+    ----------
+    instead : folder that becomes the home where the user's own cannot be written
+    """
+    if os.access(os.path.expanduser("~"), os.W_OK):
+        return {}
+    instead.mkdir(parents=True, exist_ok=True)
+    return {"HOME": str(instead)}
+
+
 def release_memory() -> None:
     """Return unused memory to the system.
 

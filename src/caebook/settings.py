@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Settings:
     digits: str | None
     letters: str | None
     seed: int
-    runs_dir: Path
+    runs_dir: Path = field(repr=False)  # pages keep the repr: no path of this machine
     uses: tuple[str, ...] = ("digits",)
 
     @property

@@ -18,6 +18,7 @@ from pathlib import Path
 from caebook.build.chapters import Build, Chapter, find_chapters, stored_files
 from caebook.build.imports import Package, chapter_imports
 from caebook.build.launch import launch_branch, launch_settings, repository_address
+from caebook.environment import writable_home
 from caebook.errors import BuildError
 from caebook.files import digest, digest_files, root, write_text
 
@@ -313,6 +314,7 @@ def _snakemake(build: Build) -> list[str]:
 def _environment(build: Build) -> dict[str, str]:
     return {
         **os.environ,
+        **writable_home(build.folder / ".home"),
         "CAEBOOK_ROOT": str(root()),
         "CAEBOOK_BUILD": str(build.folder),
     }
