@@ -32,13 +32,8 @@ def clone(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("page", "digits"),
-    [(page, "glyph-digits") for page in NAMES] + [(page, "mnist") for page in ON_MNIST],
-)
-def test_chapter_runs_alone(clone, page, digits):
-    if digits == "mnist" and data.locate("mnist") is None:
-        pytest.skip("the real MNIST is not here")
+def run(clone: Path, page: str, digits: str, *edits: str) -> list[str]:
+    """Run a chapter in a process of its own; return the lines that it prints."""
     environment = {
         **os.environ,
         "CAEBOOK_ROOT": str(clone),
@@ -47,19 +42,47 @@ def test_chapter_runs_alone(clone, page, digits):
     }
     script, notebook = Path(__file__).with_name("alone.py"), f"notebooks/{page}.ipynb"
     result = subprocess.run(
-        [sys.executable, script, notebook, digits],
+        [sys.executable, script, notebook, digits, *edits],
         cwd=clone,
         env=environment,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    used = [line for line in result.stdout.splitlines() if line.startswith("using ")]
+    return result.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("page", "digits"),
+    [(page, "glyph-digits") for page in NAMES] + [(page, "mnist") for page in ON_MNIST],
+)
+def test_chapter_runs_alone(clone, page, digits):
+    if digits == "mnist" and data.locate("mnist") is None:
+        pytest.skip("the real MNIST is not here")
+    used = [line for line in run(clone, page, digits) if line.startswith("using ")]
     of_reference = [line for line in used if "(reference)" in line]
     assert of_reference
     if digits == "glyph-digits":  # MNIST's runs are named as such
         on_mnist = [line for line in of_reference if "-mnist-" in line]
         assert all("the images of this page are drawn" in line for line in on_mnist)
+
+
+def test_learners_edits_of_chapter_3_run_through(clone):
+    """Other filters in one tab, another data set in its cell, another recipe."""
+    lines = run(
+        *(clone, "03_shallow", "mnist"),
+        *("layers.MaxPooling2D(), conv(64)]", "layers.MaxPooling2D(), conv(16)]"),
+        *("data.load(settings.digits)", "data.load('glyph-letters')"),
+        *('settings.recipe("shallow")', "SHORT"),
+        *("import bz2\n", "import bz2\nfrom caebook.training import Recipe\n"
+          "SHORT = Recipe(epochs=1, train_images=300, learning_rate=2e-3)\n"),
+    )  # fmt: skip
+    assert sum("change `channels`" in line for line in lines) == 1
+    used = [line for line in lines if line.startswith("using ")]
+    assert len(used) == 2
+    for framework, line in zip(("keras", "torch"), used, strict=True):
+        assert f"using shallow+short-{framework}-glyph-letters-s0 (this build)" in line
+        assert "1 epoch of 300 images" in line
 
 
 def test_reference_holds_what_chapters_read_from_each_other():

@@ -567,6 +567,11 @@ def test_error_in_the_graph_itself_is_shown(project):
         assert "SyntaxError" in output and "Snakefile" in output, arguments
 
 
+def test_digits_and_letters_must_be_two_data_sets(project):
+    output = project.make("--digits", "glyph-letters", status=1)
+    assert "digits and letters are both 'glyph-letters'" in output
+
+
 def test_unknown_chapter_is_named(project):
     output = project.make("--only", "02_lost", "03_apart", status=1)
     assert "there is no chapter 02_lost; there are 01_first, 02_second" in output
