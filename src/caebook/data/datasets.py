@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 
 from caebook.data.contents import Contents, read_real, unsound_files
-from caebook.data.download import download_data
 from caebook.data.folders import (
     cache_folder,
     find_file,
@@ -356,6 +355,8 @@ def _download_unsound(name: str, folder: Path) -> None:
         return
     damaged = [path for file in unsound if (path := find_file(folder, file))]
     try:
+        from caebook.data.download import download_data  # brings pooch
+
         download_data(name, folder, unsound)
     except DownloadError as error:
         if not damaged:

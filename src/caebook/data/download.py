@@ -10,12 +10,12 @@ import logging
 import shutil
 import threading
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import pooch
 import requests
 
 from caebook.data.folders import CACHE_REMEDY, find_file, not_here
@@ -23,6 +23,10 @@ from caebook.data.idx import read_idx
 from caebook.data.registry import REAL, Archive, IdxFile
 from caebook.errors import DataError, DownloadError
 from caebook.files import replacing_file
+
+with warnings.catch_warnings():  # in a notebook, of a widget that is not installed
+    warnings.simplefilter("ignore")
+    import pooch
 
 logger = logging.getLogger(__name__)
 
