@@ -93,6 +93,13 @@ def test_every_run_is_declared_by_a_chapter(recorded, executions, build):
     assert {f"findings/{path.stem}" for path in written} == findings
 
 
+def test_pages_show_no_warnings(build):
+    for path in (build.folder / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                assert output.get("name") != "stderr", f"{path.stem}: {output.text}"
+
+
 def test_pages_name_no_folder_of_the_machine_that_built_them(smoke_book):
     pages = [p for p in (smoke_book / "html").rglob("*") if p.suffix in PAGES]
     assert len(pages) > 2 * len(NOTEBOOKS)
