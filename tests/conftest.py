@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,16 @@ for variable in (
     "TF_NUM_INTEROP_THREADS",
 ):
     os.environ.setdefault(variable, "1")
+
+
+# What started the tests may ignore these signals, as nohup and background jobs do. A
+# child process would inherit that, and no test could stop it.
+for number, usual in {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGHUP: signal.SIG_DFL,
+}.items():
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")
