@@ -177,10 +177,10 @@ def _write_errors(
         reason = error.strerror or str(error)
         if isinstance(error, FileExistsError | NotADirectoryError):
             reason = f"{error.filename} is not a folder"
-        if remedy is None:
-            space = "free some space, or " if error.errno in _FULL else ""
-            remedy = f"{space}choose another place"
-        raise WriteError(f"{path}: cannot be written ({reason}); {remedy}") from error
+        advice = remedy or "choose another place"
+        if error.errno in _FULL:
+            advice = f"free some space, or {advice}"
+        raise WriteError(f"{path}: cannot be written ({reason}); {advice}") from error
 
 
 def _is_about(error: OSError, place: Path, temporary: Path) -> bool:

@@ -4,7 +4,6 @@ The names of the data sets are here at once; the functions, and with them NumPy,
 imported when they are first used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from caebook.data.registry import AUTO, NAMES
@@ -45,5 +44,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import a public name from `caebook.data.datasets` when it is first used."""
     if name in __all__:
-        return getattr(import_module("caebook.data.datasets"), name)
+        from caebook.data import datasets
+
+        return getattr(datasets, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
