@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import pairwise
 
 import nbformat
 import pytest
@@ -134,6 +135,17 @@ def test_cells_are_short_and_fit_the_page(chapter):
             most = allowed.pop(cell.id, MAX_LINES)
             assert len(lines) <= most, f"{cell.id}: {len(lines)} lines, not {most}"
     assert not allowed, "short or gone by now: remove them from LONG_CELLS"
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
+def test_no_line_of_prose_begins_like_a_list_item(chapter):
+    """Markdown makes a list of a line that happens to begin with "1." or "2)"."""
+    item = re.compile(r"\s*(\d+[.)]|[-*+|>:`])")
+    for cell in chapter.notebook.cells:
+        if cell.cell_type == "markdown":
+            for before, line in pairwise(["", *cell.source.splitlines()]):
+                broken = re.match(r"\d+[.)]\s", line) and before.strip()
+                assert not broken or item.match(before), f"{cell.id}: {line}"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
