@@ -29,7 +29,7 @@ LAYERS = (
     ("environment", "errors", "validation"),
     ("files", "images"),
     ("provenance",),
-    ("data", "evaluation", "training", "plots"),
+    ("data", "evaluation", "training", "networks", "plots"),
     ("settings",),
     ("runs",),
     ("codec", "page"),

@@ -1,0 +1,1 @@
+"""The networks of the chapters, one module a framework."""
