@@ -1,7 +1,7 @@
 """One network in two frameworks: chapter 8's own code, run from the notebook.
 
 The chapter defines all six networks twice, copies weights from one framework to the
-other and trains both on the same batches. The cells that do so are tagged `network`;
+other and trains both on the same batches. The cells that do so are tagged `parity`;
 they are executed here unchanged, so the tests check what the reader sees.
 """
 
@@ -38,10 +38,10 @@ every_system = pytest.mark.parametrize("system", SYSTEMS)
 
 @pytest.fixture(scope="module")
 def chapter():
-    """What the cells tagged `network` define."""
+    """What the cells tagged `parity` define."""
     namespace = {}
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if "network" in tags(cell):
+        if "parity" in tags(cell):
             exec(compile(cell.source, f"{NOTEBOOK.name}:{cell.id}", "exec"), namespace)
     return namespace
 
@@ -86,7 +86,7 @@ def in_torch(halves, images):
 def build(chapter, framework, system, seed=0):
     keras.utils.set_random_seed(seed)
     torch.manual_seed(seed)
-    return chapter[f"{framework}_systems"][system]()
+    return chapter[f"new_{framework}"](system)
 
 
 def weights_of(keras_halves):
@@ -97,8 +97,7 @@ def weights_of(keras_halves):
 
 
 def test_the_six_systems_are_there(chapter):
-    assert set(chapter["keras_systems"]) == set(SYSTEMS)
-    assert set(chapter["torch_systems"]) == set(SYSTEMS)
+    assert set(chapter["SYSTEMS"]) == set(SYSTEMS)
     assert set(chapter["losses"]) == set(SYSTEMS)
 
 

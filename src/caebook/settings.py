@@ -52,6 +52,14 @@ class Settings:
         """How many test images runs are scored on."""
         return SMOKE_TEST_IMAGES if self.profile == "smoke" else 10_000
 
+    @property
+    def validation_images(self) -> int:
+        """How many images a training is validated on, at most.
+
+        After a brief training a brief look will do.
+        """
+        return {"smoke": SMOKE_TEST_IMAGES, "reader": 1_000}.get(self.profile, 10_000)
+
     def recipe(self, system: str) -> Recipe:
         """The recipe of `system`: the source's, shortened unless profile is full.
 

@@ -32,7 +32,7 @@ LAYERS = (
     ("data", "evaluation", "training", "networks", "plots"),
     ("settings",),
     ("runs",),
-    ("codec", "page"),
+    ("codec", "page", "train"),
     ("build", "cli"),
 )
 FRAMEWORKS = {"keras", "tensorflow", "tf2onnx", "torch", "onnxscript"}
