@@ -11,10 +11,10 @@ READY := $(VENV)/ready
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: help book smoke full test bench mnist serve lab lock clean
+.PHONY: help book smoke full reference test bench mnist serve lab lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 book: $(READY) ## build the book: build/reader/html/index.html
 	$(BIN)/python -m caebook.build reader
@@ -24,6 +24,11 @@ smoke: $(READY) ## build every chapter with tiny trainings: build/smoke/html/ind
 
 full: $(READY) ## train everything by the sources' full recipes (hours; resumable)
 	$(BIN)/python -m caebook.build full
+
+# The plus sign lets `make -n` run the line, which then only lists what is missing.
+DRY := $(if $(findstring n,$(filter-out -%,$(firstword $(MAKEFLAGS)))),-n)
+reference: $(READY) ## train what reference/ lacks (JOBS=1 leaves a core free; -n lists it)
+	+@$(BIN)/python -m caebook.build.plan $(if $(JOBS),--cores $(JOBS)) $(DRY)
 
 test: $(READY) ## run all tests: units, every notebook, the site, the browser
 	$(BIN)/ruff check .

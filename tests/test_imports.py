@@ -53,7 +53,7 @@ def test_command_prints_rooms_and_succeeds(capsys):
     assert imports.main([]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"floor 0 .*\berrors", printed) and "no loop" in printed
-    assert "a framework is imported in: training" in printed
+    assert "a framework is imported in: networks, training" in printed
 
 
 # ---- small packages ---------------------------------------------------------------

@@ -631,7 +631,7 @@ def test_nothing_replaces_a_short_run_or_another_variant(settings):
         ("full", "reference full-build", "full-build"),
         ("full", "reference build", "reference"),
         ("full", "reference", "reference"),
-        ("smoke", "reference build", "build"),
+        ("smoke", "reference build", "reference"),
         ("smoke", "reference", "reference"),
         ("smoke", "reference brief", "reference"),
         ("reader", "", None),
@@ -676,7 +676,8 @@ def test_error_says_where_a_run_was_looked_for_and_what_to_do(project, settings)
     with pytest.raises(RunError) as caught:
         runs.load("deep", "torch", "mnist", settings=settings)
     assert str(caught.value) == (
-        "there is no run deep-torch-mnist-s0 or deep+short-torch-mnist-s0 in "
+        "there is no run deep-torch-mnist-s0 or deep+fast-torch-mnist-s0 or "
+        "deep+short-torch-mnist-s0 in "
         f"{settings.runs_dir} or {project / 'reference'}. Run 'make book', which "
         "trains it."
     )

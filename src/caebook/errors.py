@@ -50,3 +50,7 @@ class BuildError(CaebookError):
 
 class ChapterError(BuildError):
     """A chapter cannot be read, executed or published."""
+
+
+class PlanError(BuildError):
+    """The plan of reference runs is invalid, or a run is not what it says."""

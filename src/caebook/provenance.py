@@ -13,13 +13,26 @@ from caebook.files import root
 
 
 def git_version() -> str | None:
-    """Commit of the checkout, ``-dirty`` if files changed; None outside a checkout."""
+    """Commit of the checkout, ``-dirty`` if files changed; None outside a checkout.
+
+    New runs under ``reference/`` do not count as changes: one training follows another.
+    """
     if not (root() / ".git").exists():  # a repository further up is not this project
         return None
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = _git("describe", "--always", "--abbrev=12")
+    if commit is None or not commit.stdout.strip():
+        return None
+    runs = ":(exclude)reference/*/*"
+    changed = _git("diff", "--quiet", "HEAD", "--", ".", runs)
+    dirty = changed is not None and changed.returncode == 1
+    return commit.stdout.strip() + "-dirty" * dirty
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
+    """The result of a git command in the checkout; None if git cannot be run."""
     try:
-        result = subprocess.run(
-            command,
+        return subprocess.run(
+            ["git", *arguments],
             cwd=root(),
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
             capture_output=True,
@@ -28,7 +41,6 @@ def git_version() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() or None
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

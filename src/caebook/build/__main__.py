@@ -34,9 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
             build = _build(chosen)
             graph.prepare(build, chosen.only)
             if chosen.dry_run:
-                print("\n".join(graph.pending(build)))
+                print("\n".join(graph.pending(build.folder)))
                 return 0
-            graph.run(build, chosen.cores)
+            graph.run(build.folder, chosen.cores)
     except CaebookError as error:
         print(f"\nThe book was not built.\n{error}", file=sys.stderr)
         return 1

@@ -70,7 +70,8 @@ class Chapter:
 
     That is findings, e.g. ``findings/05_claims``, and runs, whose names are templates,
     e.g. ``shallow{short}-keras-{digits}-s{seed}``. To read ``experiments/ladder`` is to
-    read all runs of that experiment.
+    read all runs of that experiment, and ``reference/ladder+*`` stands for the runs of
+    that name that ``reference/`` holds.
 
     Attributes
     ----------
@@ -149,7 +150,8 @@ class Chapter:
     def reads(self, build: Build) -> list[str]:
         """Names of the runs and findings that this chapter may read."""
         names = self._names("reads", build)
-        runs = [name for name in names if not name.startswith("experiments/")]
+        elsewhere = ("experiments/", "reference/")
+        runs = [name for name in names if not name.startswith(elsewhere)]
         for experiment in self.experiments():
             runs += [n for job in experiment.jobs(build) for n in job.writes(build)]
         return runs
@@ -157,6 +159,15 @@ class Chapter:
     def writes(self, build: Build) -> list[str]:
         """Names of the runs and findings that this chapter must write."""
         return self._names("writes", build)
+
+    def planned_reads(self) -> list[str]:
+        """Patterns of the runs in ``reference/`` that this chapter reads if they exist.
+
+        E.g. ``ladder+*``, declared as ``reference/ladder+*``.
+        """
+        declared = self.declared["reads"]
+        prefix = "reference/"
+        return [n.removeprefix(prefix) for n in declared if n.startswith(prefix)]
 
     def experiments(self) -> list[Chapter]:
         """The experiments whose runs this chapter may read."""

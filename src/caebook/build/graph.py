@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
@@ -67,13 +68,13 @@ def prepare(build: Build, only: list[str] | None = None) -> None:
     graph = job_graph(list(jobs.values()), build)
     needed = needed_jobs(_job_names(only or [], chapters, build), graph)
     package = Package.read(PACKAGE)
-    _write_if_changed(folder / "build.json", asdict(build))
+    write_if_changed(folder / "build.json", asdict(build))
     for name in needed:
         depends = dependencies(jobs[name], build, package)
-        _write_if_changed(folder / "inputs" / f"{name}.json", depends)
+        write_if_changed(folder / "inputs" / f"{name}.json", depends)
     listed = [_chapter_job(jobs[name], build, jobs, graph) for name in needed]
     if not only:
-        _write_if_changed(
+        write_if_changed(
             folder / "inputs" / "site.json", _site_dependencies(chapters, package)
         )
         made = [path for job in listed for path in (job.record, job.results[0])]
@@ -86,7 +87,7 @@ def prepare(build: Build, only: list[str] | None = None) -> None:
                 results=["html/index.html"],
             )
         )
-    _write_if_changed(folder / "jobs.json", [asdict(job) for job in listed])
+    write_if_changed(folder / "jobs.json", [asdict(job) for job in listed])
 
 
 def _chapter_job(
@@ -120,10 +121,12 @@ def _chapter_job(
 
 def dependencies(chapter: Chapter, build: Build, package: Package) -> dict:
     """What a chapter depends on besides the jobs whose runs it reads, as digests."""
+    imported = chapter_imports(chapter)
     return {
         "build": asdict(build),
         "lock": digest_files([root() / "requirements.lock"]),
-        "rooms": _room_digests(chapter_imports(chapter), package),
+        "rooms": _room_digests(imported, package),
+        "networks": package.definition_digests("networks", imported),
         "code": chapter.code_digest(),
         "point": chapter.point,
         "reads": chapter.reads(build),
@@ -148,35 +151,38 @@ def _site_dependencies(chapters: list[Chapter], package: Package) -> dict:
 
 
 def _room_digests(names: set[str], package: Package) -> dict[str, str]:
-    rooms = sorted(package.rooms_behind(names))
+    rooms = sorted(package.rooms_behind(names) - {"networks"})
     return {room: package.room_digest(room) for room in rooms}
 
 
 def reference_runs(chapter: Chapter, build: Build) -> list[str]:
     """The runs in ``reference/`` that a chapter may load.
 
-    A chapter that declares ``shallow+short-…`` also loads ``shallow-…`` from there, be
-    it to read or in place of the brief training that it writes itself. One that reads
-    an experiment may load all runs of that system.
+    A chapter that declares ``shallow+short-…`` also loads the full trainings that it
+    stands in for, be it to read or in place of the brief training that it writes
+    itself. One that reads an experiment may load all runs of that system.
     """
     declared = {*chapter.reads(build), *chapter.writes(build)}
-    names = declared | {source_name(name) for name in declared}
+    names = {full for name in declared for full in (name, *full_names(name))}
     systems = {
         name.partition("+")[0]
         for experiment in chapter.experiments()
         for job in experiment.jobs(build)
         for name in job.writes(build)
     }
+    patterns = chapter.planned_reads()
     return sorted(
-        path.parent.name
+        name
         for path in (root() / "reference").glob("*/run.json")
-        if path.parent.name in names or path.parent.name.partition("+")[0] in systems
+        if (name := path.parent.name) in names
+        or name.partition("+")[0] in systems
+        or any(fnmatchcase(name, pattern) for pattern in patterns)
     )
 
 
-def source_name(name: str) -> str:
-    """The name of the fully trained run that a brief training stands in for."""
-    return name.replace("+short-", "-")
+def full_names(name: str) -> list[str]:
+    """The full trainings that a brief one stands in for, the best first."""
+    return [name.replace("+short-", "-"), name.replace("+short-", "+fast-")]
 
 
 def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
@@ -199,7 +205,7 @@ def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
     for job in jobs:
         reads = job.reads(build)
         for run in reads:
-            stand_ins = (reference / run, reference / source_name(run))
+            stand_ins = [reference / name for name in (run, *full_names(run))]
             if run not in writer and not any(path.is_dir() for path in stand_ins):
                 raise BuildError(
                     f"notebooks/{job.page}.ipynb reads {run}, which no chapter "
@@ -242,21 +248,26 @@ def needed_jobs(names: list[str], graph: dict[str, list[str]]) -> list[str]:
     return sorted(needed)
 
 
-def _write_if_changed(path: Path, content: dict | list) -> None:
+def write_if_changed(path: Path, content: dict | list) -> None:
+    """Write JSON; a file that holds the same keeps its time."""
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     if not path.is_file() or path.read_text() != text:
         write_text(path, text)
 
 
-def run(build: Build, cores: int) -> None:
-    """Let Snakemake run the jobs that are out of date.
+def run(folder: Path, cores: int, *options: str) -> None:
+    """Let Snakemake run the jobs of a build's folder that are out of date.
+
+    Parameters
+    ----------
+    folder : holds ``jobs.json`` and the inputs that it names
+    options : more of Snakemake's own, e.g. ``--keep-going``
 
     Raises
     ------
     BuildError
         If a job failed; the message is what the failed jobs had to say.
     """
-    folder = build.folder
     for report in folder.glob("failed/*.txt"):
         report.unlink()
     log = folder / "snakemake.log"
@@ -264,8 +275,8 @@ def run(build: Build, cores: int) -> None:
         # A session of its own: Ctrl-C reaches this process only, which then kills all
         # the others at once instead of each reporting its own interruption.
         process = subprocess.Popen(
-            [*_snakemake(build), "--cores", str(cores)],
-            env=_environment(build),
+            [*_snakemake(folder), "--cores", str(cores), *options],
+            env=_environment(folder),
             stderr=messages,
             start_new_session=True,
         )
@@ -278,7 +289,7 @@ def run(build: Build, cores: int) -> None:
     )
 
 
-def pending(build: Build) -> list[str]:
+def pending(folder: Path) -> list[str]:
     """Names of the jobs that are out of date, as Snakemake's table of outputs says.
 
     Raises
@@ -287,8 +298,8 @@ def pending(build: Build) -> list[str]:
         If Snakemake cannot read the graph.
     """
     result = subprocess.run(
-        [*_snakemake(build), "--cores", "1", "--summary"],
-        env=_environment(build),
+        [*_snakemake(folder), "--cores", "1", "--summary"],
+        env=_environment(folder),
         capture_output=True,
         text=True,
     )
@@ -298,8 +309,7 @@ def pending(build: Build) -> list[str]:
     return sorted({row["rule"] for row in table if row["plan"] == "update pending"})
 
 
-def _snakemake(build: Build) -> list[str]:
-    folder = build.folder
+def _snakemake(folder: Path) -> list[str]:
     return [
         sys.executable, "-m", "snakemake",
         "--snakefile", str(root() / "Snakefile"),
@@ -311,10 +321,10 @@ def _snakemake(build: Build) -> list[str]:
     ]  # fmt: skip
 
 
-def _environment(build: Build) -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ,
-        **writable_home(build.folder / ".home"),
+        **writable_home(folder / ".home"),
         "CAEBOOK_ROOT": str(root()),
-        "CAEBOOK_BUILD": str(build.folder),
+        "CAEBOOK_BUILD": str(folder),
     }

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from caebook.build.chapters import Chapter
 from caebook.errors import ChapterError
-from caebook.files import digest_files
+from caebook.files import digest, digest_files
 
 Arrows = Mapping[str, set[str]]
 
@@ -97,6 +97,39 @@ class Package:
             return digest_files([self.folder / "__init__.py"])
         files = [self.folder / f"{room}.py", *(self.folder / room).rglob("*")]
         return digest_files([f for f in files if "__pycache__" not in f.parts])
+
+    def definition_digests(self, room: str, names: Iterable[str]) -> dict[str, str]:
+        """Digests of the definitions in a room that importing `names` uses.
+
+        ``package.room.module.name`` stands for that function or class and all in its
+        module that it uses. Any other name of the room stands for all of the room.
+        """
+        prefix = f"{self.folder.name}.{room}"
+        digests = {}
+        for name in names:
+            if name != prefix and not name.startswith(f"{prefix}."):
+                continue
+            module, _, definition = name.rpartition(".")
+            found = {}
+            if module in self.modules and name not in self.modules:
+                path = self.folder / room / f"{module.rpartition('.')[2]}.py"
+                found = _used(path.read_text(encoding="utf-8"), definition)
+            digests[name] = digest(found) if found else self.room_digest(room)
+        return digests
+
+
+def _used(source: str, name: str) -> dict[str, str]:
+    """Source of a module's definition and of those that it uses; empty if none."""
+    tree = ast.parse(source)
+    nodes = {node.name: node for node in tree.body if hasattr(node, "name")}
+    found: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        node = nodes.get(waiting.pop())
+        if node is not None and node.name not in found:
+            found[node.name] = ast.unparse(node)
+            waiting += [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return dict(sorted(found.items()))
 
 
 def imported_names(source: str, parent: str = "") -> set[str]:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from caebook.build.chapters import Build, Chapter, find_chapters, stored, stored_files
-from caebook.build.graph import source_name
+from caebook.build.graph import full_names
 from caebook.errors import BuildError
 from caebook.files import replacing_file, replacing_folder, root
 
@@ -41,10 +41,12 @@ def kept_files(chapters: list[Chapter], reference: Path) -> list[Path]:
             for name in job.writes(BUILD)
         }
         for name in chapter.reads(BUILD):
-            full = reference / source_name(name)
+            full = [reference / other for other in full_names(name) if other != name]
             if name in of_experiments:
                 paths.add(stored(name) / "run.json")
-            elif name in ALSO or not any(full.glob("*.onnx")):
+            elif name in ALSO or not any(
+                f for path in full for f in path.glob("*.onnx")
+            ):
                 paths.update(stored_files(name))
     return sorted(paths)
 

@@ -183,40 +183,51 @@ def load(
 ) -> Run:
     """Read the best trained run that is available, and print which one it is.
 
-    A fully trained run comes before its brief training: ``source`` before ``short``,
-    ``nearest`` before ``nearest+short``. Of full trainings, ``reader`` takes the one in
-    ``reference/`` and ``full`` that of this build; of brief ones, both take that of
-    this build. Under ``smoke``, all that this build has comes first. Drawn digits that
-    have no run at all get one that was trained on MNIST.
+    By the source's recipe comes before by ours, and that before a brief training:
+    ``source``, ``fast``, ``short``; or ``nearest``, ``nearest+fast``,
+    ``nearest+short``. Whoever asks for ``fast`` gets that or the brief training.
+    Of full trainings, ``reader`` takes the one in ``reference/`` and ``full`` that of
+    this build; of brief ones, both take that of this build. Under ``smoke``, all that
+    this build has comes first. Drawn digits that have no run at all get one that was
+    trained on MNIST.
 
     Raises
     ------
     RunError
         If there is none; the message says where it was looked for.
     """
-    asked_briefly = variant.split("+")[-1] == "short"
-    brief = "short" if variant == "source" else f"{variant}+short"
     names = []
     for place in _places(dataset, settings):
-        if asked_briefly and not place.brief:
-            continue
-        trained = brief if place.brief and not asked_briefly else variant
-        name = run_id(system, framework, place.dataset, trained, seed)
-        names.append(name)
-        folder = place.folder / name
-        # A record without models, as that of a further seed, is only good for `find`.
-        if (folder / "run.json").is_file() and any(folder.glob("*.onnx")):
-            run = _used_for(dataset, read(folder))
-            print(f"using {name} ({_origin(place.folder)}){_training(run, place)}")
-            return run
+        for trained in _variants(variant, place.brief):
+            name = run_id(system, framework, place.dataset, trained, seed)
+            names.append(name)
+            folder = place.folder / name
+            # A record without models, as that of a further seed, is good for `find`.
+            if (folder / "run.json").is_file() and any(folder.glob("*.onnx")):
+                run = _used_for(dataset, read(folder))
+                print(f"using {name} ({_origin(place.folder)}){_training(run, place)}")
+                return run
     raise RunError(_missing(f"run {' or '.join(dict.fromkeys(names))}", settings))
+
+
+def _variants(variant: str, brief: bool) -> list[str]:
+    """The variants that may be loaded for one that is asked for, the best first."""
+    *change, how = variant.split("+") if variant != "source" else [variant]
+    if how not in ("source", "fast", "short"):
+        change, how = [*change, how], "source"
+    if how == "short" and not brief:
+        return []
+    hows = ["short"] if brief else [how] if how == "fast" else ["source", "fast"]
+    names = ["+".join([*change, *([] if h == "source" else [h])]) for h in hows]
+    return [name or "source" for name in names]
 
 
 def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     """All runs of an experiment, by name, from the first place that has any.
 
-    Places are in the order of `load`; full and brief trainings are never mixed. Their
-    records are complete, but models may be missing.
+    Places are in the order of `load`; full and brief trainings are never mixed. Of two
+    full trainings of one name, the better place's is taken. Records are complete, but
+    models may be missing.
 
     Parameters
     ----------
@@ -227,20 +238,26 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     RunError
         If there is none; the message says where they were looked for.
     """
+    kinds: dict[tuple[str, bool], list[_Place]] = {}
     for place in _places(dataset, settings):
-        found = [
-            _used_for(dataset, run)
-            for path in sorted(place.folder.glob(f"{system}+*/run.json"))
-            if (run := read(path.parent)).record.dataset == place.dataset
-            and run.record.variant != "short"
-            and run.record.variant.endswith("+short") == place.brief
-        ]
+        kinds.setdefault((place.dataset, place.brief), []).append(place)
+    for (trained_on, brief), places in kinds.items():
+        found: dict[str, Run] = {}
+        for place in places:
+            for path in sorted(place.folder.glob(f"{system}+*/run.json")):
+                run = _used_for(dataset, read(path.parent))
+                variant = run.record.variant
+                suits = variant != "short" and variant.endswith("+short") == brief
+                if suits and run.record.dataset == trained_on:
+                    found.setdefault(run.name, run)
         if found:
+            runs = [found[name] for name in sorted(found)]
+            origins = sorted({_origin(run.folder.parent) for run in runs})
             print(
-                f"using {len(found)} runs of {system} ({_origin(place.folder)})"
-                f"{_training(found[0], place)}"
+                f"using {len(runs)} runs of {system} ({' and '.join(origins)})"
+                f"{_training(runs[0], places[0])}"
             )
-            return found
+            return runs
     raise RunError(_missing(f"run of {system} on {dataset}", settings))
 
 

@@ -1,0 +1,137 @@
+"""Trains one run of the plan: ``python -m caebook.build.train_planned NAME``.
+
+The finished run is checked and lands in ``reference/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+
+from caebook import data, networks, runs
+from caebook.build.execute import JOB_ENVIRONMENT, say
+from caebook.build.plan import Training, find_training, folder
+from caebook.errors import CaebookError, PlanError
+from caebook.evaluation import metrics
+from caebook.files import replacing_folder, root, write_text
+from caebook.settings import Settings
+from caebook.train import train
+
+CHECKED = 500  # test images that a finished run is scored on again
+
+
+def train_planned(training: Training) -> runs.Run:
+    """Train a run of the plan, check it, and keep it in ``reference/``.
+
+    Raises
+    ------
+    CaebookError
+        If the data set is not available, or the run cannot be saved or is not what the
+        plan says.
+    """
+    dataset = data.load(training.dataset)
+    settings = Settings(
+        profile="full",
+        digits=training.dataset,
+        letters=None,
+        seed=training.seed,
+        runs_dir=folder() / "runs",
+    )
+    model = networks.build(
+        training.system, training.framework, training.seed, **training.arguments
+    )
+    split = None
+    if training.split == "sorted":
+        split = dataset.sorted_split(training.recipe.train_images)
+    run = train(
+        model,
+        training.system,
+        settings,
+        variant=training.variant,
+        recipe=training.recipe,
+        dataset=dataset,
+        split=split,
+    )
+    check(run, training, dataset)
+    return _land(run, training)
+
+
+def check(run: runs.Run, training: Training, dataset: data.Dataset) -> None:
+    """Raise PlanError unless a run is the plan's, and scores what its record says."""
+    record = run.record
+    if run.name != training.name or record.recipe != training.recipe:
+        raise PlanError(f"{run.name} is not the training of the plan")
+    if record.test.mse is None:  # a classifier
+        return
+    images = dataset.test_images[: record.test.images]
+    part = slice(None, None, max(1, len(images) // CHECKED))
+    errors = metrics.mse(images[part], run.reconstruct(images[part]))
+    allowed = 6 * errors.std(ddof=1) / len(errors) ** 0.5
+    if not abs(errors.mean() - record.test.mse) <= allowed:
+        raise PlanError(
+            f"{run.name}: its record says MSE {record.test.mse:.3g}, but its weights "
+            f"give {errors.mean():.3g}"
+        )
+
+
+def _land(run: runs.Run, training: Training) -> runs.Run:
+    with replacing_folder(root() / "reference" / training.name) as new:
+        for name in training.files:
+            shutil.copyfile(run.folder / name, new / name)
+    return runs.read(root() / "reference" / training.name)
+
+
+class _Named(io.TextIOBase):
+    """A stream whose lines are printed under the training's name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.line = ""
+
+    def write(self, text: str) -> int:
+        *lines, self.line = (self.line + text).split("\n")
+        with contextlib.redirect_stdout(sys.__stdout__):
+            for line in lines:
+                say(self.name, line)
+        return len(text)
+
+
+@contextlib.contextmanager
+def _named_lines(name: str) -> Iterator[None]:
+    with contextlib.redirect_stdout(_Named(name)):
+        yield
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train one run of the plan in the queue's folder, with one thread."""
+    parser = argparse.ArgumentParser(prog="python -m caebook.build.train_planned")
+    parser.add_argument("name", help="e.g. shallow+fast-torch-mnist-s0")
+    name = parser.parse_args(arguments).name
+    if any(os.environ.get(key) != JOB_ENVIRONMENT[key] for key in JOB_ENVIRONMENT):
+        # These must be set before NumPy and the frameworks start.
+        command = [sys.executable, "-m", "caebook.build.train_planned", name]
+        os.execve(sys.executable, command, {**os.environ, **JOB_ENVIRONMENT})
+    started = time.process_time()
+    try:
+        with _named_lines(name):
+            run = train_planned(find_training(name))
+    except (CaebookError, ValueError) as error:
+        write_text(folder() / "failed" / f"{name}.txt", f"{name}: {error}\n")
+        say(name, "failed")
+        return 1
+    seconds = round(time.process_time() - started)
+    say(name, f"done in {seconds} s of processor time, now in reference/")
+    record = {"seconds": seconds, "created": run.record.provenance.created}
+    write_text(folder() / "done" / f"{name}.json", json.dumps(record) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
