@@ -6,7 +6,7 @@ any more.
 
 # For each chapter its cells of more than 25 lines, with the most that each may have.
 LONG_CELLS = {
-    "02_shapes": {
+    "02_convolutions": {
         "def-panels-pictures-signed-numbers-marks": 26,
     },
     "03_shallow": {
@@ -30,7 +30,7 @@ LONG_CELLS = {
         "def-train-on-noise": 28,
         "rng-np-random-default-rng-settings-seed": 27,
     },
-    "07_sixteen": {
+    "08_sixteen": {
         "def-keras-code16": 30,
         "def-torch-code16": 30,
         "def-keras-fit-images-validation-recipe-n": 27,
@@ -40,7 +40,7 @@ LONG_CELLS = {
         "digit-runs-best-framework-digit-set-name": 26,
         "shared-the-same-network-twice": 27,
     },
-    "08_two_frameworks": {
+    "a_two_frameworks": {
         "pixel-np-zeros-1-16-16-1-np-float32": 26,
         "pool-up-layers-maxpooling2d-layers-upsam": 27,
         "def-block-inputs-outputs-activation-nn-r": 32,
@@ -103,7 +103,7 @@ TYPED_NUMBERS = {
         "0.0586": "validation loss that the source of `deep` reports",
         "0.0601": "validation loss that the source of `deep` reports",
     },
-    "07_sixteen": {
+    "08_sixteen": {
         "98.0": "compression ratio that the source of `code16` reports",
         "0.0957": "validation loss on digits that the source of `code16` reports",
         "0.1421": "validation loss on letters that the source of `code16` reports",

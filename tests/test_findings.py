@@ -193,9 +193,9 @@ def test_a_folder_in_place_of_the_file_is_refused(settings):
 
 def test_missing_finding_is_named_with_what_to_do(settings):
     with pytest.raises(FindingError) as caught:
-        findings.load("07_claims", settings=settings)
+        findings.load("08_claims", settings=settings)
     assert str(caught.value) == (
-        f"there is no finding {file_of(settings, '07_claims')}. Run 'make book', which "
+        f"there is no finding {file_of(settings, '08_claims')}. Run 'make book', which "
         "computes it."
     )
 
@@ -223,8 +223,8 @@ def test_letters_matter_only_where_both_use_them(settings):
     digits_only = replace(settings, letters=None)
     findings.record("05_claims", ROWS, settings=digits_only)
     assert findings.load("05_claims", settings=settings) == ROWS
-    findings.record("07_claims", ROWS, settings=settings)
-    assert findings.load("07_claims", settings=digits_only) == ROWS
+    findings.record("08_claims", ROWS, settings=settings)
+    assert findings.load("08_claims", settings=digits_only) == ROWS
 
 
 # --- in reference/ ----------------------------------------------------------------

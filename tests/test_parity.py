@@ -18,7 +18,7 @@ from caebook.data import glyphs
 from caebook.files import root
 from caebook.images import to_float
 
-NOTEBOOK = root() / "notebooks" / "08_two_frameworks.ipynb"
+NOTEBOOK = root() / "notebooks" / "a_two_frameworks.ipynb"
 
 # system → parameters of encoder and decoder: the tables of the source systems
 SYSTEMS = {

@@ -58,6 +58,7 @@ def toc_files() -> list[str]:
 def sources() -> list[Chapter]:
     """The chapters as they stand in this checkout, wherever the project's root is."""
     paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    paths += sorted((ROOT / "notebooks").glob("[a-z]_*.ipynb"))
     paths += sorted((ROOT / "notebooks" / "experiments").glob("*.ipynb"))
     return [Chapter.read(path) for path in paths]
 

@@ -54,3 +54,7 @@ class ChapterError(BuildError):
 
 class PlanError(BuildError):
     """The plan of reference runs is invalid, or a run is not what it says."""
+
+
+class ClaimError(CaebookError):
+    """A claim cannot be read, or was not measured as it must be."""

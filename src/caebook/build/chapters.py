@@ -220,7 +220,7 @@ class Chapter:
 
 
 def find_chapters() -> list[Chapter]:
-    """All chapters, in reading order, and then the experiments."""
+    """All chapters, in reading order, the appendices, and then the experiments."""
     return [Chapter.read(path) for path in _notebooks()]
 
 
@@ -244,7 +244,8 @@ def _notebooks() -> list[Path]:
     paths = sorted(folder.glob("[0-9]*.ipynb"))
     if not paths:
         raise ChapterError(f"{folder}: holds no chapter (NN_….ipynb)")
-    return paths + sorted(folder.glob("experiments/*.ipynb"))
+    appendices = sorted(folder.glob("[a-z]_*.ipynb"))
+    return [*paths, *appendices, *sorted(folder.glob("experiments/*.ipynb"))]
 
 
 def stored(name: str) -> Path:

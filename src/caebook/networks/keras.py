@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 
-# notebooks/02_shapes.ipynb
+# notebooks/02_convolutions.ipynb
 def keras_classifier():
     return keras.Sequential(
         [
@@ -201,7 +201,7 @@ def keras_wide_kernel(last="sigmoid"):
     return keras.Sequential([encoder, decoder])
 
 
-# notebooks/07_sixteen.ipynb
+# notebooks/08_sixteen.ipynb
 def keras_code16():
     def conv(filters, activation="relu", padding="same"):
         return layers.Conv2D(filters, 3, padding=padding, activation=activation)

@@ -7,7 +7,7 @@ edit these, not this file.
 from torch import nn
 
 
-# notebooks/02_shapes.ipynb
+# notebooks/02_convolutions.ipynb
 def torch_classifier():
     return nn.Sequential(
         nn.Conv2d(1, 16, kernel_size=3, padding=1),
@@ -199,7 +199,7 @@ def torch_wide_kernel(last=nn.Sigmoid):
     return Autoencoder(encoder, decoder)
 
 
-# notebooks/07_sixteen.ipynb
+# notebooks/08_sixteen.ipynb
 def torch_code16():
     encoder = nn.Sequential(
         nn.Conv2d(1, 64, 3, padding=1),

@@ -6,6 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from html import escape
 from numbers import Integral, Number
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
 
 RIGHT = ' class="text-right"'
 
@@ -19,8 +23,16 @@ class Table:
     """
 
     def __init__(
-        self, rows: Iterable[Mapping[str, object]], *, sortable: bool = False
+        self,
+        rows: Iterable[Mapping[str, object]],
+        *,
+        sortable: bool = False,
+        caption: str | None = None,
     ) -> None:
+        if hasattr(rows, "to_dict"):  # a pandas data frame, whose index is a column
+            rows = rows.reset_index() if rows.index.names != [None] else rows
+            rows = rows.to_dict("records")
+        self.caption = caption
         self.rows = [dict(row) for row in rows]
         self.columns = list(dict.fromkeys(key for row in self.rows for key in row))
         self.sortable = sortable
@@ -32,10 +44,11 @@ class Table:
             for name, aligned in zip(self.columns, right, strict=True)
         )
         body = "".join(f"<tr>{self._html_cells(row, right)}</tr>" for row in self.rows)
+        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
         kind = "table sortable" if self.sortable else "table"
         return (
             f'<div class="pst-scrollable-table-container"><table class="{kind}">'
-            f"<thead><tr>{headers}</tr></thead><tbody>{body}</tbody></table></div>"
+            f"{caption}<thead><tr>{headers}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
     def __repr__(self) -> str:
@@ -73,8 +86,13 @@ class Table:
         return "".join(cells)
 
 
-def table(rows: Iterable[Mapping[str, object]], *, sortable: bool = False) -> Table:
-    """Make a table from dictionaries, whose keys are the columns.
+def table(
+    rows: Iterable[Mapping[str, object]] | pandas.DataFrame,
+    *,
+    sortable: bool = False,
+    caption: str | None = None,
+) -> Table:
+    """Make a table from dictionaries, whose keys are the columns, or from a data frame.
 
     Whole numbers get thousands separators, other numbers four significant digits (from
     1,000 up all digits before the point); None is a dash.
@@ -86,8 +104,10 @@ def table(rows: Iterable[Mapping[str, object]], *, sortable: bool = False) -> Ta
         first met.
     sortable
         Whether readers of the site can sort the table by clicking its headers.
+    caption
+        What to see; the site numbers tables that have one.
     """
-    return Table(rows, sortable=sortable)
+    return Table(rows, sortable=sortable, caption=caption)
 
 
 def _is_number(value: object) -> bool:
@@ -95,7 +115,7 @@ def _is_number(value: object) -> bool:
 
 
 def _text(value: object) -> str:
-    if value is None:
+    if value is None or value != value:  # NaN, as pandas marks what is missing
         return "–"
     if not _is_number(value):
         return str(value)
