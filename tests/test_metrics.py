@@ -18,7 +18,9 @@ from hypothesis.extra import numpy as hnp
 from sewar import full_ref
 from skimage.metrics import structural_similarity
 
+from caebook.data import glyphs
 from caebook.evaluation import metrics, statistics
+from caebook.evaluation.pca import PCA
 from caebook.images import to_uint8
 
 RNG = np.random.default_rng
@@ -580,3 +582,21 @@ def test_principal_components_of_mnist(mnist):
     quality = metrics.uqi(mnist.test_images, to_uint8(floats))
     assert quality[:5000].mean() == pytest.approx(0.718, abs=1e-3)
     assert quality[5000:].mean() == pytest.approx(0.763, abs=1e-3)
+
+
+# ---- PCA --------------------------------------------------------------------------
+
+
+def test_pca_is_the_best_linear_code():
+    images = glyphs.draw("digits", seed=1, train=900, test=10)[0]
+    pixels = images.reshape(-1, 784) / 255
+    pca = PCA(images)
+    left, sizes, right = np.linalg.svd(pixels - pixels.mean(axis=0))
+    for numbers in (1, 16, 200):
+        best = np.sum(sizes[numbers:] ** 2) / pixels.size
+        decoded = pca.decode(pca.encode(images, numbers)).reshape(-1, 784)
+        assert np.mean((decoded - pixels) ** 2) == pytest.approx(best, rel=1e-3)
+        assert pca.encode(images, numbers).shape == (900, numbers)
+    assert np.abs(pca.reconstruct(images, 784).astype(int) - images).max() <= 1
+    with pytest.raises(ValueError, match="1 to 784"):
+        pca.encode(images, 0)
