@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from caebook.environment import release_memory
-from caebook.images import check_images, slices, to_float
+from caebook.images import check_images, in_batches, slices, to_float
 from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import BOUNDARY, PROBE_IMAGES, Exported
 from caebook.training.checkpoint import Checkpoint
@@ -56,11 +56,13 @@ def predict(model: nn.Module, images: np.ndarray, batch_size: int = 100) -> np.n
     """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
     check_images(images)
     model.eval()
-    parts = slices(len(images), batch_size)
     device = _device(model)
     with torch.no_grad():
-        outputs = [model(to_tensor(images[p]).to(device)).cpu() for p in parts]
-    return np.concatenate([output.numpy() for output in outputs])
+        return in_batches(
+            lambda batch: model(to_tensor(batch).to(device)).cpu().numpy(),
+            images,
+            batch_size,
+        )
 
 
 def _device(model: nn.Module) -> torch.device:
