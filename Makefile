@@ -17,13 +17,13 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
 book: $(READY) ## build the book: build/reader/html/index.html
-	$(BIN)/python -m caebook.build reader
+	$(BIN)/python -m caebook.build reader $(if $(CLUSTER),--cluster $(CLUSTER))
 
 smoke: $(READY) ## build every chapter with tiny trainings: build/smoke/html/index.html
-	$(BIN)/python -m caebook.build smoke
+	$(BIN)/python -m caebook.build smoke $(if $(CLUSTER),--cluster $(CLUSTER))
 
 full: $(READY) ## train everything by the sources' full recipes (hours; resumable)
-	$(BIN)/python -m caebook.build full
+	$(BIN)/python -m caebook.build full $(if $(CLUSTER),--cluster $(CLUSTER))
 
 test: $(READY) ## run all tests: units, every notebook, the site, the browser
 	$(BIN)/ruff check .

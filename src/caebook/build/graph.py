@@ -6,6 +6,7 @@ these files with those of the job's outputs. The Snakefile says how it runs a jo
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
+from caebook.build import cluster
 from caebook.build.chapters import Build, Chapter, find_chapters, stored_files
 from caebook.build.imports import Package, chapter_imports
 from caebook.build.launch import launch_branch, launch_settings, repository_address
@@ -248,8 +250,13 @@ def _write_if_changed(path: Path, content: dict | list) -> None:
         write_text(path, text)
 
 
-def run(build: Build, cores: int) -> None:
+def run(build: Build, cores: int | None, profile: Path | None = None) -> None:
     """Let Snakemake run the jobs that are out of date.
+
+    Parameters
+    ----------
+    cores : jobs at a time; by default one a core, or as many as the profile says
+    profile : of a cluster that runs the jobs; see `caebook.build.cluster`
 
     Raises
     ------
@@ -260,12 +267,17 @@ def run(build: Build, cores: int) -> None:
     for report in folder.glob("failed/*.txt"):
         report.unlink()
     log = folder / "snakemake.log"
-    with open(log, "w") as messages:
+    environment, workers = _workers(build, cores, profile)
+    submitting = (
+        cluster.submitting(profile, folder) if profile else contextlib.nullcontext()
+    )
+    with submitting, open(log, "w") as messages:
         # A session of its own: Ctrl-C reaches this process only, which then kills all
         # the others at once instead of each reporting its own interruption.
         process = subprocess.Popen(
-            [*_snakemake(build), "--cores", str(cores)],
-            env=_environment(build),
+            [*_snakemake(build), *workers],
+            cwd=folder,  # where a cluster's jobs begin, too
+            env=environment,
             stderr=messages,
             start_new_session=True,
         )
@@ -296,6 +308,17 @@ def pending(build: Build) -> list[str]:
         raise BuildError(f"{result.stderr[-3000:]}\nSnakemake failed.")
     table = csv.DictReader(result.stdout.splitlines(), delimiter="\t")
     return sorted({row["rule"] for row in table if row["plan"] == "update pending"})
+
+
+def _workers(
+    build: Build, cores: int | None, profile: Path | None
+) -> tuple[dict[str, str], list[str]]:
+    """Environment and options by which Snakemake runs jobs, here or on a cluster."""
+    environment = _environment(build)
+    if profile is None:
+        return environment, ["--cores", str(cores or os.cpu_count() or 1)]
+    environment = cluster.environment(profile, environment)
+    return environment, cluster.options(profile, cores, environment)
 
 
 def _snakemake(build: Build) -> list[str]:
