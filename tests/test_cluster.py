@@ -255,6 +255,13 @@ def test_incomplete_profile_is_refused(tmp_path):
     with pytest.raises(BuildError, match=r"profile is not a cluster profile"):
         cluster.check(complete)
     (complete / "stop").chmod(0o755)
+    for config, message in {
+        "executor: not-here": r"plugin not-here: .*\[cluster\]",
+        "a: b: c": r"config\.yaml is not valid",
+    }.items():
+        (complete / "config.yaml").write_text(config)
+        with pytest.raises(BuildError, match=message):
+            cluster.check(complete)
     (complete / "config.yaml").unlink()
     with pytest.raises(BuildError, match=r"config\.yaml.*cluster/slurm"):
         cluster.check(complete)

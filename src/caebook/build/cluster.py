@@ -13,6 +13,7 @@ folder: lines of progress to ``NAME.txt``, which `submitting` shows, errors to
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shlex
 import shutil
@@ -21,6 +22,8 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import yaml
 
 from caebook.errors import BuildError
 from caebook.files import write_text
@@ -40,7 +43,7 @@ def check(profile: Path) -> Path:
     Raises
     ------
     BuildError
-        If it is incomplete, or jobs could not start Python.
+        If it is incomplete, Snakemake lacks its plugin, or jobs cannot start Python.
     """
     profile = profile.absolute()
     if not (profile / "config.yaml").is_file() or not os.access(
@@ -50,12 +53,26 @@ def check(profile: Path) -> Path:
             f"{profile} is not a cluster profile: it needs the file config.yaml and "
             "the program stop; cluster/slurm and cluster/local are complete ones"
         )
+    executor = str(_config(profile).get("executor", ""))
+    plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
+    if executor and not importlib.util.find_spec(plugin):
+        raise BuildError(
+            f"{profile} needs Snakemake's plugin {executor}: "
+            ".venv/bin/python -m pip install -c requirements.lock -e '.[cluster]'"
+        )
     if shlex.quote(sys.executable) != sys.executable:
         raise BuildError(
             f"jobs on a cluster cannot start {sys.executable}, because Snakemake does "
             "not quote it; use a path without spaces"
         )
     return profile
+
+
+def _config(profile: Path) -> dict:
+    try:
+        return yaml.safe_load((profile / "config.yaml").read_text()) or {}
+    except yaml.YAMLError as error:
+        raise BuildError(f"{profile}/config.yaml is not valid: {error}") from error
 
 
 def options(profile: Path, jobs: int | None, variables: Iterable[str]) -> list[str]:
@@ -76,8 +93,6 @@ def options(profile: Path, jobs: int | None, variables: Iterable[str]) -> list[s
         *(["--jobs", str(jobs)] if jobs else []),
         "--envvars", *passed,
         "--show-failed-logs",  # in snakemake.log: a traceback, say
-        # A job may have finished after its driver was killed. Its record says so.
-        "--ignore-incomplete",
     ]  # fmt: skip
 
 
