@@ -124,7 +124,9 @@ def test_failing_job_is_retried_and_named_if_it_fails_again(book):
 
 
 def test_killed_driver_resumes_without_repeating_finished_jobs(book):
-    gate = "while not (marks / 'gate {0}').exists():\n    time.sleep(0.05)"
+    gate = "end = time.monotonic() + 300\n"
+    gate += "while not (marks / 'gate {0}').exists():\n"
+    gate += "    assert time.monotonic() < end\n    time.sleep(0.05)"
     book.chapter("02_second", gate.format(2), READ, reads=[RUN])
     book.chapter("03_apart", gate.format(3))
     with book.start(*CLUSTER, "--only", *NAMES) as driver:
