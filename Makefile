@@ -17,18 +17,18 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 book: $(READY) ## build the book: build/reader/html/index.html
-	$(BIN)/python -m caebook.build reader
+	$(BIN)/python -m caebook.build reader $(if $(CLUSTER),--cluster $(CLUSTER))
 
 smoke: $(READY) ## build every chapter with tiny trainings: build/smoke/html/index.html
-	$(BIN)/python -m caebook.build smoke
+	$(BIN)/python -m caebook.build smoke $(if $(CLUSTER),--cluster $(CLUSTER))
 
 full: $(READY) ## train everything by the sources' full recipes (hours; resumable)
-	$(BIN)/python -m caebook.build full
+	$(BIN)/python -m caebook.build full $(if $(CLUSTER),--cluster $(CLUSTER))
 
 # The plus sign lets `make -n` run the line, which then only lists what is missing.
 DRY := $(if $(findstring n,$(filter-out -%,$(firstword $(MAKEFLAGS)))),-n)
 reference: $(READY) ## train what reference/ lacks (JOBS=1 leaves a core free; -n lists it)
-	+@$(BIN)/python -m caebook.build.plan $(if $(JOBS),--cores $(JOBS)) $(DRY)
+	+@$(BIN)/python -m caebook.build.plan $(if $(JOBS),--cores $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(DRY)
 
 test: $(READY) ## run all tests: units, every notebook, the site, the browser
 	$(BIN)/ruff check .

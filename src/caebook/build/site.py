@@ -85,10 +85,13 @@ def make_site(build: Build) -> None:
 def main() -> int:
     """Make the site of the build whose folder is the current one."""
     build = Build.read(Path.cwd())
+    report = build.folder / "failed" / "site.txt"
+    report.unlink(missing_ok=True)  # of a first attempt
     try:
         make_site(build)
     except BuildError as error:
-        write_text(build.folder / "failed" / "site.txt", f"{error}\n")
+        write_text(report, f"{error}\n")
+        print(error, file=sys.stderr)  # for Snakemake's log
         return 1
     return 0
 
