@@ -18,7 +18,7 @@ CHAPTERS = [chapter for chapter in NOTEBOOKS if "grid" not in chapter.declared]
 EVALUATION = [chapter for chapter in CHAPTERS if chapter.name >= "09"]
 SOURCES = sorted((root() / "notebooks").rglob("*.ipynb"))
 # Binder gives 2 GB to kernel and server, and the server takes 0.1 GB. The aim is 1,600
-# MB; chapter 6 takes 1,605, the largest, and 50 MB more or less from run to run.
+# MB; chapter 6 takes 1,605, the most measured, and 50 MB more or less by run.
 MEMORY_MB = 1_700
 PAGES = {".html", ".ipynb", ".txt"}
 
