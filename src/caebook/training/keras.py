@@ -356,4 +356,5 @@ def _to_onnx(model: keras.Model, name: str) -> bytes:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about NumPy, inside the exporter
             model.export(str(path), format="onnx", verbose=False)
+        release_memory()  # the exporter left 195 MB after the wide kernel's network
         return tidy(path.read_bytes(), name)

@@ -52,17 +52,16 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+@torch.no_grad()
 def predict(model: nn.Module, images: np.ndarray, batch_size: int = 100) -> np.ndarray:
     """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
     check_images(images)
     model.eval()
-    device = _device(model)
-    with torch.no_grad():
-        return in_batches(
-            lambda batch: model(to_tensor(batch).to(device)).cpu().numpy(),
-            images,
-            batch_size,
-        )
+    return in_batches(
+        lambda batch: model(to_tensor(batch).to(_device(model))).cpu().numpy(),
+        images,
+        batch_size,
+    )
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -148,7 +147,6 @@ def fit(
         *(images, labels, validation, validation_labels),
     )
     history = _restore(saved, model, optimizer)
-
     steps = steps_per_epoch(recipe)
 
     def loss_of(pixels: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
