@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from faster_forms import keras_form, torch_form
 from measuring import processor_seconds
+from soap import keras_soap, torch_soap
 
 from caebook import networks
 from caebook.images import slices, to_float
@@ -31,13 +32,12 @@ class Training:
     fit : Keras's own `fit`, as the source calls it; the rest is ours
     form : ``"faster"`` computes the same network by `faster_forms`
     start : ``"glorot"`` gives PyTorch the distribution of Keras's initial weights
-    method : an optimiser, a name in `torch.optim` or `keras.optimizers`
+    method : an optimiser, ``"SOAP"`` or a name in `torch.optim` or `keras.optimizers`
     averaged : validate with a moving average of the weights
     """
 
     framework: str
     recipe: Recipe
-    fit: bool = False
     form: str = "written"
     start: str = "own"
     method: str = "Adam"
@@ -46,13 +46,14 @@ class Training:
     compiled: bool = False
     averaged: bool = False
     bfloat16: bool = False
+    fit: bool = False
 
 
 SOURCE = Training(
     "keras", replace(SOURCE_RECIPES["code16"], train_images=IMAGES), fit=True
 )
-TORCH = Training("torch", FAST_RECIPE, form="faster", start="glorot")
-KERAS = Training("keras", FAST_RECIPE, form="faster")
+TORCH = Training("torch", FAST_RECIPE, "faster", "glorot", method="SOAP")
+KERAS = Training("keras", FAST_RECIPE, "faster", method="SOAP")
 
 
 def changed(training: Training, epochs: int, **changes: object) -> Training:
@@ -166,7 +167,10 @@ def prepare_torch(training: Training, images: np.ndarray) -> Steps:
     if training.compiled:
         forward = torch.compile(forward)
     more = {"fused": True} if training.fused else {}
-    optimizer = getattr(torch.optim, training.method)(model.parameters(), **more)
+    if training.method == "SOAP":
+        optimizer = torch_soap(model.parameters())
+    else:
+        optimizer = getattr(torch.optim, training.method)(model.parameters(), **more)
     averaged = torch.optim.swa_utils.AveragedModel(
         written, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE)
     )
@@ -225,8 +229,10 @@ def prepare_keras(training: Training, images: np.ndarray) -> Steps:
         last.activation = keras.activations.linear
     if not recipe.logits and training.form == "faster":
         form = keras.Sequential([form, keras.layers.Activation("sigmoid")])
+    named = {"SOAP": keras_soap}
+    method = named.get(training.method) or getattr(keras.optimizers, training.method)
     form.compile(
-        optimizer=getattr(keras.optimizers, training.method)(),
+        optimizer=method(),
         loss=keras.losses.BinaryCrossentropy(from_logits=recipe.logits),
         jit_compile=training.compiled,
     )
