@@ -81,7 +81,7 @@ def rows() -> dict[str, Training]:
         "Adam": {"method": "Adam"},
         "NAdam": {"method": "NAdam"},
         "AdamW": {"method": "AdamW"},
-        "fused Adam": {"fused": True},
+        "fused Adam": {"method": "Adam", "fused": True},
         "channels first": {"channels_last": False},
         "compiled": {"compiled": True},
         "averaged weights": {"averaged": True},
@@ -184,7 +184,7 @@ def family(name: str) -> str:
 
 def compared(done: dict[str, dict]) -> list[dict]:
     """How soon each training is as good as the source's recipe is at its end."""
-    source = done["source, keras"]
+    source = done[SOURCE_NAME]
     target, whole = source["bce"][-1], len(source["bce"])
     rounds = done.get("pace", {}).get("rounds", [])
     table = []
