@@ -21,8 +21,8 @@ WANTED = 5_000  # images a second each way with 16 numbers: the project's aim
 NOTE = f"""\
 The codec with its default model, network included, in one thread; the aim is
 {WANTED:,} images a second each way. *Over ideal* is how much larger the files are than
-the ideal code for the model's static tables; the adaptive coder can be below it. The
-entropy coder alone codes random symbols."""
+the ideal code for the model's static tables. The entropy coder alone codes random
+symbols."""
 
 
 def whole_files(model: codec.Model, images: np.ndarray) -> list[dict]:

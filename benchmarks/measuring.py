@@ -48,17 +48,16 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def pin(core: int | None = None) -> None:
-    """Go on in one thread on one core, with the settings that a build's jobs have.
+    """Go on in one thread, with the settings that a build's jobs have.
 
     The libraries read these when they are loaded, so the process starts again, once.
 
     Parameters
     ----------
-    core : the core's number; by default the last that this process may use
+    core : the only core to use, by its number; any by default
     """
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[-1] if core is None else core})
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     wanted = {**JOB_ENVIRONMENT, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         sys.stdout.flush()
