@@ -21,8 +21,9 @@ def benchmarks_page(folder: Path) -> str:
         "# Benchmarks",
         "",
         "The results that were recorded last, each with the machine that it ran on. "
-        "`make bench` measures all but the first anew. Compare the ratios: seconds are "
-        "those of one machine.",
+        "`make bench` measures speed and memory anew; `benchmarks/time_to_quality.py` "
+        "compares whole trainings and takes an hour or two. Compare the ratios: seconds "
+        "are those of one machine.",
         "",
     ]
     recorded = [folder / f"{name}.json" for name in ORDER]
