@@ -22,8 +22,8 @@ def benchmarks_page(folder: Path) -> str:
         "",
         "The results that were recorded last, each with the machine that it ran on. "
         "`make bench` measures speed and memory anew; `benchmarks/time_to_quality.py` "
-        "compares whole trainings and takes an hour or two. Compare the ratios: seconds "
-        "are those of one machine.",
+        "compares whole trainings, which takes an hour or two. Compare the ratios: the "
+        "seconds hold for one machine.",
         "",
     ]
     recorded = [folder / f"{name}.json" for name in ORDER]
