@@ -36,8 +36,8 @@ test: $(READY) ## run all tests: units, every notebook, the site, the browser
 	$(BIN)/python -m caebook.build smoke
 	$(BIN)/python -m pytest
 
-bench: $(READY) ## measure speed, as ratios
-	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
+bench: $(READY) ## measure speed, as ratios (RECORD=--record keeps the results for the book)
+	@for name in metrics codec book training; do $(BIN)/python benchmarks/$$name.py $(RECORD); done
 
 serve: ## open the built book on http://localhost:8000 (PORT=… to change)
 	@test -f build/reader/html/index.html || { echo "Nothing built yet: run 'make book' first."; exit 1; }

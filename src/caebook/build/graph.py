@@ -147,6 +147,7 @@ def _site_dependencies(chapters: list[Chapter], package: Package) -> dict:
         "lock": digest_files([root() / "requirements.lock"]),
         "rooms": _room_digests({name}, package),
         "book": digest_files(book),
+        "benchmarks": digest_files((root() / "benchmarks/results").glob("*.json")),
         "chapters": {chapter.page: digest(chapter.notebook) for chapter in chapters},
         "launch": launch_settings(repository_address(), launch_branch()),
     }
