@@ -9,10 +9,6 @@ LONG_CELLS = {
     "02_convolutions": {
         "def-panels-pictures-signed-numbers-marks": 26,
     },
-    "03_shallow": {
-        "torch-manual-seed-settings-seed": 27,
-        "torch-manual-seed-settings-seed-2": 30,
-    },
     "04_deep": {
         "keras-utils-set-random-seed-settings-see": 28,
         "torch-manual-seed-settings-seed-2": 30,
@@ -101,9 +97,6 @@ TYPED_NUMBERS = {
     "01_images": {
         "0.0586": "validation loss that the source of `deep` reports",
         "98.0": "compression ratio that the source of `code16` reports",
-    },
-    "03_shallow": {
-        "0.0586": "validation loss that the source of `deep` reports",
     },
     "04_deep": {
         "8.12": "error that the source of `deep` reports",
