@@ -1,8 +1,8 @@
 """Chapters opened alone: nothing is built, and all they read comes from ``reference/``.
 
 A chapter that reads nothing from others runs so in the smoke book already, which links
-into its folder only what it declares to read. The others run here, each in a process of
-its own.
+into its folder only what it declares to read; so does one that reads full trainings of
+what it trains briefly itself. The others run here, each in a process of its own.
 """
 
 import os
@@ -15,11 +15,24 @@ from pathlib import Path
 import pytest
 
 from caebook import data
-from caebook.build.chapters import find_chapters
+from caebook.build.chapters import Chapter, find_chapters
 from caebook.build.reference import kept_files
 from caebook.files import root
 
-READERS = [chapter for chapter in find_chapters() if chapter.declared["reads"]]
+
+def systems(names: list[str]) -> set[str]:
+    """Whose runs these are: ``reference/deep+*`` and ``deep{short}-…`` are of deep."""
+    found = (name.removeprefix("reference/") for name in names)
+    return {re.split(r"[+{*]", name)[0].rstrip("-") for name in found}
+
+
+def reads_from_others(chapter: Chapter) -> bool:
+    """Whether it reads runs of a system that it does not train itself."""
+    declared = chapter.declared
+    return not systems(declared["reads"]) <= systems(declared["writes"])
+
+
+READERS = [chapter for chapter in find_chapters() if reads_from_others(chapter)]
 NAMES = [chapter.page for chapter in READERS]
 
 #: Fast chapters whose verdicts on MNIST differ from those on drawn digits.

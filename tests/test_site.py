@@ -79,7 +79,7 @@ def prose() -> dict[str, str]:
 def test_toc_names_every_page_and_only_pages_that_exist():
     files = toc_files()
     assert len(files) == len(set(files))
-    generated = {"status"}
+    generated = {"status", "benchmarks"}
     for name in set(files) - generated:
         folder = ROOT if name.startswith("notebooks/") else BOOK
         found = [folder / f"{name}{suffix}" for suffix in (".md", ".ipynb")]
@@ -200,15 +200,18 @@ def test_a_framework_without_its_counterpart_is_reported(caplog):
     assert record.levelname == "WARNING" and "tab-torch" in record.getMessage()
 
 
-def test_solutions_are_called_solutions():
-    made = document(cell(["hide-cell", "solution"]), cell(["hide-cell"]))
-    solution, other = made[0].children
-    for node in (solution, other):
-        node["hide_mode"] = "all"
+def test_a_fold_says_whether_it_holds_a_solution_an_output_or_code():
+    made = document(
+        cell(["hide-cell", "solution"]), cell(["hide-cell"]), cell(["hide-output"])
+    )
+    solution, other, output = made[0].children
+    for node in (solution, other, output):
+        node["hide_mode"] = "output" if node is output else "all"
         node["prompt_show"] = node["prompt_hide"] = "code"
-    extension("framework_tabs").SolutionPrompts(made).apply()
+    extension("framework_tabs").FoldPrompts(made).apply()
     assert solution["prompt_show"] == "Solution"
     assert other["prompt_show"] == "code"
+    assert output["prompt_show"] == "Show the output"
 
 
 def test_chapter_figure_finds_a_figure_by_name_with_its_alternative_text():
