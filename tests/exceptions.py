@@ -6,10 +6,6 @@ any more.
 
 # For each chapter its cells of more than 25 lines, with the most that each may have.
 LONG_CELLS = {
-    "03_shallow": {
-        "torch-manual-seed-settings-seed": 27,
-        "torch-manual-seed-settings-seed-2": 30,
-    },
     "04_deep": {
         "keras-utils-set-random-seed-settings-see": 28,
         "torch-manual-seed-settings-seed-2": 30,
@@ -95,9 +91,6 @@ LONG_CHAPTERS = {
 
 # For each chapter the decimal numbers typed into its prose, with the reason.
 TYPED_NUMBERS = {
-    "03_shallow": {
-        "0.0586": "validation loss that the source of `deep` reports",
-    },
     "04_deep": {
         "8.12": "error that the source of `deep` reports",
         "8.03e-05": "error that its notebook stores",

@@ -39,6 +39,7 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(images))
 
 
+# notebooks/03_shallow.ipynb
 def torch_shallow(maps=64):
     encoder = nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1),
