@@ -13,14 +13,13 @@ LONG_CELLS = {
         "torch-manual-seed-settings-seed": 27,
         "torch-manual-seed-settings-seed-2": 30,
     },
-    "04_deep": {
-        "keras-utils-set-random-seed-settings-see": 28,
-        "torch-manual-seed-settings-seed-2": 30,
-    },
+    # Networks stand whole, one layer a line.
+    "04_deep": {"keras-deep": 27, "torch-deep": 29},
     "05_bottleneck": {
-        "torch-manual-seed-settings-seed": 26,
-        "sample-dataset-test-images-500": 28,
-        "def-factor-log-ratios": 28,
+        "keras-dcnn": 28,
+        "torch-dcnn": 26,
+        "keras-ladder": 31,
+        "torch-ladder": 33,
     },
     "06_transposed": {
         "def-new-keras-encoder": 27,

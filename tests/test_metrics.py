@@ -613,16 +613,16 @@ def test_factor_between_trainings_with_its_interval():
     assert factor.mean == pytest.approx(2)
     assert factor.low == pytest.approx(2 * math.exp(-margin), rel=1e-4)
     assert factor.high == pytest.approx(2 * math.exp(margin), rel=1e-4)
-    assert str(factor) == "× 2 (0.357 to 11.2)"
+    assert str(factor) == "× 2.00 (0.357 to 11.2)"
 
 
 @pytest.mark.parametrize(
     ("ratios", "text", "effect"),
     [
-        ([2, 2.1, 2.2], "× 2.1 (1.86 to 2.36)", "raises"),
+        ([2, 2.1, 2.2], "× 2.10 (1.86 to 2.36)", "raises"),
         ([0.5, 0.48, 0.45], "× 0.476 (0.417 to 0.543)", "lowers"),
         ([0.9, 1.2], "× 1.04 (0.167 to 6.46)", "undecided"),
-        ([3], "× 3", "undecided"),
+        ([3], "× 3.00", "undecided"),
         ([np.nan], "–", "undecided"),
         ([], "–", "undecided"),
     ],

@@ -30,11 +30,19 @@ class Factor:
             return "raises"
         return "lowers" if self.high < 1 else "undecided"
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The factor and its interval, to put into a sentence."""
         if self.count == 0:
             return "–"
-        interval = f" ({self.low:.3g} to {self.high:.3g})" if self.count > 1 else ""
-        return f"× {self.mean:.3g}{interval}"
+        mean, *ends = (
+            f"{value:#.3g}".rstrip(".") for value in (self.mean, self.low, self.high)
+        )
+        return f"{mean} ({' to '.join(ends)})" if self.count > 1 else mean
+
+    def __str__(self) -> str:
+        return f"× {self.text}" if self.count else "–"
+
 
 
 def factor(ratios: Sequence[float], level: float = 0.95) -> Factor:
