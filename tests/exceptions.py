@@ -80,10 +80,6 @@ LONG_CELLS = {
         "large-dict-zip-systems-o-s-d-v-strict-tr": 35,
         "def-front-points-measure-worse": 27,
     },
-    "ladder": {
-        "keras-utils-set-random-seed-settings-see": 26,
-        "torch-manual-seed-settings-seed": 30,
-    },
 }
 
 # Chapters that are longer than a chapter should be, with the most words and lines of
