@@ -17,18 +17,18 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 book: $(READY) ## build the book: build/reader/html/index.html
-	$(BIN)/python -m caebook.build reader
+	$(BIN)/python -m caebook.build reader $(if $(CLUSTER),--cluster $(CLUSTER))
 
 smoke: $(READY) ## build every chapter with tiny trainings: build/smoke/html/index.html
-	$(BIN)/python -m caebook.build smoke
+	$(BIN)/python -m caebook.build smoke $(if $(CLUSTER),--cluster $(CLUSTER))
 
 full: $(READY) ## train everything by the sources' full recipes (hours; resumable)
-	$(BIN)/python -m caebook.build full
+	$(BIN)/python -m caebook.build full $(if $(CLUSTER),--cluster $(CLUSTER))
 
 # The plus sign lets `make -n` run the line, which then only lists what is missing.
 DRY := $(if $(findstring n,$(filter-out -%,$(firstword $(MAKEFLAGS)))),-n)
 reference: $(READY) ## train what reference/ lacks (JOBS=1 leaves a core free; -n lists it)
-	+@$(BIN)/python -m caebook.build.plan $(if $(JOBS),--cores $(JOBS)) $(DRY)
+	+@$(BIN)/python -m caebook.build.plan $(if $(JOBS),--cores $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(DRY)
 
 test: $(READY) ## run all tests: units, every notebook, the site, the browser
 	$(BIN)/ruff check .
@@ -36,8 +36,8 @@ test: $(READY) ## run all tests: units, every notebook, the site, the browser
 	$(BIN)/python -m caebook.build smoke
 	$(BIN)/python -m pytest
 
-bench: $(READY) ## measure speed, as ratios
-	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
+bench: $(READY) ## measure speed, as ratios (RECORD=--record keeps the results for the book)
+	@for name in metrics codec book training; do $(BIN)/python benchmarks/$$name.py $(RECORD); done
 
 serve: ## open the built book on http://localhost:8000 (PORT=… to change)
 	@test -f build/reader/html/index.html || { echo "Nothing built yet: run 'make book' first."; exit 1; }

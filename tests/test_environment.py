@@ -62,6 +62,32 @@ def test_pools_have_a_default_and_the_users_own_sizes_stay(monkeypatch):
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
+TRAIN_AND_RELEASE = """
+from caebook import environment
+import keras, numpy as np
+
+def resident():
+    status = open("/proc/self/status").read()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
+
+images = np.zeros((100, 28, 28, 1), np.float32)
+model = keras.Sequential([keras.layers.Conv2D(2, 3), keras.layers.Conv2D(100, 3)])
+model.predict_on_batch(images[:1])  # what is allocated once
+environment.release_memory()
+before = resident()
+model.predict_on_batch(images)  # 23 MB of maps
+environment.release_memory()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+def test_tensorflow_returns_its_memory(tmp_path):
+    result = run(TRAIN_AND_RELEASE, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert float(result.stdout) < 10
+
+
 def run(code: str, home, **variables: str) -> subprocess.CompletedProcess:
     """Run Python code with a home in which Keras is set up in another way."""
     (home / ".keras").mkdir()

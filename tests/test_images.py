@@ -1,11 +1,19 @@
 """Images as arrays: scaling, decoding to grey levels, checks, and parts of a stack."""
 
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
 
-from caebook.images import check_floats, check_images, slices, to_float, to_uint8
+from caebook.images import (
+    check_floats,
+    check_images,
+    in_batches,
+    slices,
+    to_float,
+    to_uint8,
+)
 
 LEVELS = np.arange(256, dtype=np.uint8)
 
@@ -90,3 +98,30 @@ def test_slices_cover_a_stack_once_and_in_order(count):
     parts = [np.arange(count)[part] for part in slices(count)]
     assert [index for part in parts for index in part] == list(range(count))
     assert all(0 < len(part) <= 100 for part in parts)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 8])
+def test_batches_give_what_the_whole_gives(size):
+    values = np.arange(14, dtype=np.float32).reshape(7, 2)
+    joined = in_batches(lambda batch: batch.sum(axis=1), values, size)
+    assert joined.dtype == np.float32
+    assert np.array_equal(joined, values.sum(axis=1))
+
+
+def test_no_batch_is_kept_until_the_end():
+    results = []
+
+    def function(batch):
+        alive = sum(result() is not None for result in results)
+        assert alive <= 1  # the last one only
+        result = batch + 1
+        results.append(weakref.ref(result))
+        return result
+
+    in_batches(function, np.zeros((9, 2)), 2)
+    assert len(results) == 5
+
+
+def test_no_values_give_no_batches():
+    with pytest.raises(ValueError, match="no values"):
+        in_batches(np.copy, np.zeros((0, 2)), 5)

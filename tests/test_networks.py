@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from caebook import data, networks
-from caebook.build.chapters import Chapter, find_chapters
+from caebook.build.chapters import Build, Chapter, find_chapters
+from caebook.build.graph import reference_runs
 from caebook.build.imports import Package
 from caebook.build.networks import FOLDER, FRAMEWORKS, main, module
 from caebook.errors import ChapterError, RunError
@@ -202,3 +203,34 @@ def test_what_cannot_be_trained_is_refused(settings):
     with pytest.raises(RunError, match="not finite"):
         train(broken, "transposed", settings)
     assert not list(settings.runs_dir.glob("*/run.json"))
+
+
+# --- reference runs --------------------------------------------------------------
+
+
+def test_a_new_reference_run_concerns_the_chapters_that_read_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
+    build = Build("reader", "mnist", "glyph-letters", 0)
+
+    def chapter(*reads, writes=()):
+        one = chapter_with(tmp_path)
+        return replace(one, declared={"reads": list(reads), "writes": list(writes)})
+
+    chapters = {
+        "pattern": chapter("reference/ladder+*"),
+        "writes": chapter(writes=["deep{short}-torch-{digits}-s{seed}"]),
+        "other": chapter("reference/shallow+fast-*"),
+    }
+    for name, readers in {
+        "ladder+pool1-code16+fast-torch-mnist-s1": {"pattern"},
+        "deep-torch-mnist-s0": {"writes"},
+        "deep+fast-torch-mnist-s0": {"writes"},
+        "deep+fast-torch-mnist-s1": set(),
+        "shallow+fast-keras-mnist-s0": {"other"},
+    }.items():
+        folder = tmp_path / "reference" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+        found = {key for key, c in chapters.items() if name in reference_runs(c, build)}
+        assert found == readers, name
+    assert chapters["pattern"].reads(build) == []

@@ -85,7 +85,7 @@ def test_the_core_brings_no_framework(installed):
 
 def test_extras_name_what_the_core_leaves_out():
     project = tomllib.loads((root() / "pyproject.toml").read_text())["project"]
-    assert set(project["optional-dependencies"]) == {"train", "book", "test"}
+    assert set(project["optional-dependencies"]) == {"train", "book", "cluster", "test"}
 
 
 def test_the_installed_command_compresses_and_decompresses(installed, tmp_path):

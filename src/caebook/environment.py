@@ -42,6 +42,9 @@ def prepare() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for variable in POOLS:
         os.environ.setdefault(variable, str(available_cores()))
+    # TensorFlow's own allocator on a CPU never returns memory: a training leaves up to
+    # 200 MB there, which the second framework cannot use.
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     # Threads that wait for work must not keep a core busy that others need.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

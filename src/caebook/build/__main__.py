@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from caebook import data
-from caebook.build import graph
+from caebook.build import cluster, graph
 from caebook.build.chapters import Build
 from caebook.build.lock import only_build
 from caebook.errors import BuildError, CaebookError
@@ -30,13 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        profile = cluster.check(chosen.cluster) if chosen.cluster else None
         with only_build(root() / "build" / chosen.profile):
             build = _build(chosen)
             graph.prepare(build, chosen.only)
             if chosen.dry_run:
                 print("\n".join(graph.pending(build.folder)))
                 return 0
-            graph.run(build.folder, chosen.cores)
+            graph.run(build.folder, chosen.cores, profile)
     except CaebookError as error:
         print(f"\nThe book was not built.\n{error}", file=sys.stderr)
         return 1
@@ -61,7 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--digits", default="auto-digits")
     parser.add_argument("--letters", default="auto-letters")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--cores", type=int,
+        help="jobs at a time; default: one a core, or what the cluster's profile says",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cluster", type=Path, metavar="PROFILE",
+        help="submit the jobs to a cluster, e.g. by cluster/slurm; see CONTRIBUTING.md",
+    )  # fmt: skip
     parser.add_argument(
         "--only", nargs="+", metavar="CHAPTER", default=[],
         help="execute these (e.g. 03_shallow, ladder) and what they read; no site",

@@ -281,10 +281,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", help="e.g. 03_shallow or ladder@depth2-seed0")
     name = parser.parse_args(arguments).name
     build = Build.read(Path.cwd())
+    report = build.folder / "failed" / f"{name}.txt"
+    report.unlink(missing_ok=True)  # of a first attempt
     try:
         execute(find_job(name, build), build)
     except ChapterError as error:
-        write_text(build.folder / "failed" / f"{name}.txt", f"{error}\n")
+        write_text(report, f"{error}\n")
+        print(error, file=sys.stderr)  # for Snakemake's log
         say(name, "failed")
         return 1
     return 0

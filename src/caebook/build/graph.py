@@ -6,6 +6,7 @@ these files with those of the job's outputs. The Snakefile says how it runs a jo
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -16,6 +17,7 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
+from caebook.build import cluster
 from caebook.build.chapters import Build, Chapter, find_chapters, stored_files
 from caebook.build.imports import Package, chapter_imports
 from caebook.build.launch import launch_branch, launch_settings, repository_address
@@ -145,6 +147,7 @@ def _site_dependencies(chapters: list[Chapter], package: Package) -> dict:
         "lock": digest_files([root() / "requirements.lock"]),
         "rooms": _room_digests({name}, package),
         "book": digest_files(book),
+        "benchmarks": digest_files((root() / "benchmarks/results").glob("*.json")),
         "chapters": {chapter.page: digest(chapter.notebook) for chapter in chapters},
         "launch": launch_settings(repository_address(), launch_branch()),
     }
@@ -255,12 +258,16 @@ def write_if_changed(path: Path, content: dict | list) -> None:
         write_text(path, text)
 
 
-def run(folder: Path, cores: int, *options: str) -> None:
+def run(
+    folder: Path, cores: int | None, profile: Path | None = None, *options: str
+) -> None:
     """Let Snakemake run the jobs of a build's folder that are out of date.
 
     Parameters
     ----------
     folder : holds ``jobs.json`` and the inputs that it names
+    cores : jobs at a time; by default one a core, or as many as the profile says
+    profile : of a cluster that runs the jobs; see `caebook.build.cluster`
     options : more of Snakemake's own, e.g. ``--keep-going``
 
     Raises
@@ -271,12 +278,17 @@ def run(folder: Path, cores: int, *options: str) -> None:
     for report in folder.glob("failed/*.txt"):
         report.unlink()
     log = folder / "snakemake.log"
-    with open(log, "w") as messages:
+    environment, workers = _workers(folder, cores, profile)
+    submitting = (
+        cluster.submitting(profile, folder) if profile else contextlib.nullcontext()
+    )
+    with submitting, open(log, "w") as messages:
         # A session of its own: Ctrl-C reaches this process only, which then kills all
         # the others at once instead of each reporting its own interruption.
         process = subprocess.Popen(
-            [*_snakemake(folder), "--cores", str(cores), *options],
-            env=_environment(folder),
+            [*_snakemake(folder), *workers, *options],
+            cwd=folder,  # where a cluster's jobs begin, too
+            env=environment,
             stderr=messages,
             start_new_session=True,
         )
@@ -307,6 +319,17 @@ def pending(folder: Path) -> list[str]:
         raise BuildError(f"{result.stderr[-3000:]}\nSnakemake failed.")
     table = csv.DictReader(result.stdout.splitlines(), delimiter="\t")
     return sorted({row["rule"] for row in table if row["plan"] == "update pending"})
+
+
+def _workers(
+    folder: Path, cores: int | None, profile: Path | None
+) -> tuple[dict[str, str], list[str]]:
+    """Environment and options by which Snakemake runs jobs, here or on a cluster."""
+    environment = _environment(folder)
+    if profile is None:
+        return environment, ["--cores", str(cores or os.cpu_count() or 1)]
+    environment = cluster.environment(profile, environment)
+    return environment, cluster.options(profile, cores, environment)
 
 
 def _snakemake(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 import psutil
 
+from caebook.build import cluster
 from caebook.errors import BuildError
 from caebook.files import locked
 
@@ -21,7 +22,8 @@ def only_build(folder: Path) -> Iterator[None]:
     Raises
     ------
     BuildError
-        If another build holds the folder.
+        If another build holds the folder, or jobs that an earlier one submitted to a
+        cluster cannot be cancelled.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -31,7 +33,7 @@ def only_build(folder: Path) -> Iterator[None]:
                 f"another build is at work in {folder}; wait for it, or stop it"
             ) from None
         _clear(folder)
-        held.callback(_clear, folder)
+        held.callback(_clear_at_last, folder)
         yield
 
 
@@ -39,16 +41,24 @@ def _clear(folder: Path) -> None:
     """Kill the jobs and kernels of a build here, and remove their unfinished files.
 
     A job that outlives a killed build would write into the folder of the next one. Jobs
-    are known by the build folder's name in their environment.
+    are known by the build folder's name in their environment, a cluster's jobs by its
+    profile.
     """
     while leftovers := [p for p in psutil.process_iter() if _works_for(p, folder)]:
         for process in leftovers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(leftovers, timeout=5)
+    cluster.stop(folder)  # now that nothing submits any more
     for pattern in (".work-*", ".site-*", ".html-*"):
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _clear_at_last(folder: Path) -> None:
+    """Clear after a build; if a cluster's jobs stay, the next build tries again."""
+    with contextlib.suppress(BuildError):
+        _clear(folder)
 
 
 def _works_for(process: psutil.Process, folder: Path) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
@@ -26,7 +25,7 @@ from pydantic import (
     ValidationError,
 )
 
-from caebook.build import graph
+from caebook.build import cluster, graph
 from caebook.build.lock import only_build
 from caebook.errors import CaebookError, PlanError, RunError
 from caebook.files import root, write_text
@@ -223,7 +222,11 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0, 1 if something failed, 130 if it was interrupted.
     """
     parser = argparse.ArgumentParser(prog="python -m caebook.build.plan")
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--cores", type=int, help="trainings at a time")
+    parser.add_argument(
+        "--cluster", type=Path, metavar="PROFILE",
+        help="submit the trainings to a cluster, e.g. by cluster/slurm",
+    )  # fmt: skip
     parser.add_argument("--only", nargs="+", metavar="RUN", default=[])
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="list what is missing, train none"
@@ -246,9 +249,10 @@ def main(arguments: list[str] | None = None) -> int:
                 "a reference run names the commit that it was trained at: train in a "
                 "checkout without changes (git worktree add ../queue HEAD)"
             )
+        profile = cluster.check(chosen.cluster) if chosen.cluster else None
         with only_build(folder()):
             prepare(wanted)
-            graph.run(folder(), chosen.cores, "--keep-going")
+            graph.run(folder(), chosen.cores, profile, "--keep-going")
     except CaebookError as error:
         print(f"\nNot all was trained.\n{error}", file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from caebook.build.benchmarks_page import benchmarks_page
 from caebook.build.chapter_page import page
 from caebook.build.chapters import Build, Execution, find_chapters
 from caebook.build.launch import launch_branch, launch_settings, repository_address
@@ -47,6 +48,8 @@ def stage(build: Build, folder: Path) -> None:
         staged.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(page(chapter, executed, done[0]), staged)
     (folder / "status.md").write_text(status_page(build, executions), encoding="utf-8")
+    results = benchmarks_page(root() / "benchmarks" / "results")
+    (folder / "benchmarks.md").write_text(results, encoding="utf-8")
     config = yaml.safe_load((root() / "_config.yml").read_text(encoding="utf-8"))
     config.update(launch_settings(repository_address(), launch_branch()))
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -85,10 +88,13 @@ def make_site(build: Build) -> None:
 def main() -> int:
     """Make the site of the build whose folder is the current one."""
     build = Build.read(Path.cwd())
+    report = build.folder / "failed" / "site.txt"
+    report.unlink(missing_ok=True)  # of a first attempt
     try:
         make_site(build)
     except BuildError as error:
-        write_text(build.folder / "failed" / "site.txt", f"{error}\n")
+        write_text(report, f"{error}\n")
+        print(error, file=sys.stderr)  # for Snakemake's log
         return 1
     return 0
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from caebook.errors import RunError
-from caebook.images import slices, to_float
+from caebook.images import in_batches, to_float
 from caebook.training.boundary import BOUNDARY
 
 #: Images in a batch: as fast as 500, with a tenth of the working memory.
@@ -60,8 +60,7 @@ class Network:
         RunError
             If the model does not accept the values.
         """
-        parts = slices(len(values), BATCH)
-        return np.concatenate([self._batch(values[part]) for part in parts])
+        return in_batches(self._batch, values, BATCH)
 
     def _batch(self, values: np.ndarray) -> np.ndarray:
         if values.dtype == np.uint8:
@@ -80,10 +79,7 @@ def autoencode(encoder: Network, decoder: Network, images: np.ndarray) -> np.nda
 
     Only one batch of codes is in memory at a time.
     """
-    output = np.empty(images.shape, np.float32)
-    for part in slices(len(images), BATCH):
-        output[part] = decoder(encoder(images[part]))
-    return output
+    return in_batches(lambda batch: decoder(encoder(batch)), images, BATCH)
 
 
 def _threads() -> int:

@@ -180,8 +180,11 @@ def load(
     seed: int = 0,
     *,
     settings: Settings,
-) -> Run:
+    optional: bool = False,
+) -> Run | None:
     """Read the best trained run that is available, and print which one it is.
+
+    If there is none and it is `optional`, that is printed, and None returned.
 
     By the source's recipe comes before by ours, and that before a brief training:
     ``source``, ``fast``, ``short``; or ``nearest``, ``nearest+fast``,
@@ -207,6 +210,9 @@ def load(
                 run = _used_for(dataset, read(folder))
                 print(f"using {name} ({_origin(place.folder)}){_training(run, place)}")
                 return run
+    if optional:
+        print(f"there is no run {names[0]} yet")
+        return None
     raise RunError(_missing(f"run {' or '.join(dict.fromkeys(names))}", settings))
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from caebook.environment import release_memory
 from caebook.errors import FrameworkError
-from caebook.images import check_images, slices, to_float
+from caebook.images import check_images, in_batches, slices, to_float
 from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import PROBE_IMAGES, Exported
 from caebook.training.checkpoint import Checkpoint
@@ -65,8 +65,9 @@ def predict(
 ) -> np.ndarray:
     """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
     check_images(images)
-    parts = slices(len(images), batch_size)
-    return np.concatenate([model.predict_on_batch(to_tensor(images[p])) for p in parts])
+    return in_batches(
+        lambda batch: model.predict_on_batch(to_tensor(batch)), images, batch_size
+    )
 
 
 def fit(
@@ -355,4 +356,5 @@ def _to_onnx(model: keras.Model, name: str) -> bytes:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about NumPy, inside the exporter
             model.export(str(path), format="onnx", verbose=False)
+        release_memory()  # the exporter left 195 MB after the wide kernel's network
         return tidy(path.read_bytes(), name)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from caebook.environment import release_memory
-from caebook.images import check_images, slices, to_float
+from caebook.images import check_images, in_batches, slices, to_float
 from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import BOUNDARY, PROBE_IMAGES, Exported
 from caebook.training.checkpoint import Checkpoint
@@ -52,15 +52,16 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+@torch.no_grad()
 def predict(model: nn.Module, images: np.ndarray, batch_size: int = 100) -> np.ndarray:
     """The model's float32 output for uint8 (N, 28, 28), computed batch by batch."""
     check_images(images)
     model.eval()
-    parts = slices(len(images), batch_size)
-    device = _device(model)
-    with torch.no_grad():
-        outputs = [model(to_tensor(images[p]).to(device)).cpu() for p in parts]
-    return np.concatenate([output.numpy() for output in outputs])
+    return in_batches(
+        lambda batch: model(to_tensor(batch).to(_device(model))).cpu().numpy(),
+        images,
+        batch_size,
+    )
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -146,7 +147,6 @@ def fit(
         *(images, labels, validation, validation_labels),
     )
     history = _restore(saved, model, optimizer)
-
     steps = steps_per_epoch(recipe)
 
     def loss_of(pixels: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
