@@ -18,7 +18,7 @@ from caebook.build.reference import kept_files
 from caebook.files import root
 
 READERS = [chapter for chapter in find_chapters() if chapter.declared["reads"]]
-NAMES = [chapter.page for chapter in READERS]
+NAMES = [chapter.name for chapter in READERS]
 
 #: Fast chapters whose verdicts on MNIST differ from those on drawn digits.
 ON_MNIST = ("09_uqi", "11_results")

@@ -44,7 +44,6 @@ class Factor:
         return f"× {self.text}" if self.count else "–"
 
 
-
 def factor(ratios: Sequence[float], level: float = 0.95) -> Factor:
     """The factor by which an error changes, from one ratio of errors for each seed.
 
