@@ -583,6 +583,30 @@ def test_record_without_models_is_found_but_not_loaded(project, settings):
     assert found.record.test.mse > 0
 
 
+def test_all_full_trainings_of_a_system_are_found(project, settings, capsys):
+    for variant in ("source", "matched+fast", "short", "matched+short"):
+        save(settings, variant=variant)
+    save(settings, system="deeper")
+    name = "deep-keras-glyph-digits-s0"
+    os.renames(settings.runs_dir / name, project / "reference" / name)
+    on_mnist(save(settings, variant="source"), settings.runs_dir)
+    capsys.readouterr()
+
+    def found(dataset):
+        found = runs.find_trained("deep", dataset, settings=settings)
+        return [(run.record.variant, run.instead_of) for run in found]
+
+    assert found("glyph-digits") == [("matched+fast", None), ("source", None)]
+    assert capsys.readouterr().out == (
+        "found 2 full trainings of deep (reference and this build)\n"
+    )
+    shutil.rmtree(project / "reference")
+    shutil.rmtree(settings.runs_dir / "deep+matched+fast-keras-glyph-digits-s0")
+    assert found("glyph-digits") == [("source", "glyph-digits")]
+    assert "trained and tested on mnist" in capsys.readouterr().out
+    assert found("glyph-letters") == []
+
+
 def test_brief_training_of_a_variant_replaces_it(settings, capsys):
     def load(variant):
         return runs.load("deep", "keras", "glyph-digits", variant, settings=settings)

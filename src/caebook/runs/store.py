@@ -267,6 +267,33 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     raise RunError(_missing(f"run of {system} on {dataset}", settings))
 
 
+def find_trained(system: str, dataset: str, *, settings: Settings) -> list[Run]:
+    """All full trainings of a system, by name: every recipe, variant and seed.
+
+    Of two trainings of one name, the better place's is taken; places are in the order
+    of `load`. Drawn digits that have no full training get those on MNIST. Records are
+    complete, but models may be missing. Without any full training the list is empty.
+    """
+    found: dict[str, Run] = {}
+    for place in _places(dataset, settings):
+        paths = () if place.brief else place.folder.glob(f"{system}[+-]*/run.json")
+        for path in paths:
+            run = _used_for(dataset, read(path.parent))
+            record = run.record
+            brief = "short" in record.variant.split("+")
+            if (record.system, record.dataset) == (system, place.dataset) and not brief:
+                found.setdefault(run.name, run)
+    if any(run.instead_of is None for run in found.values()):
+        found = {name: run for name, run in found.items() if run.instead_of is None}
+    runs = [found[name] for name in sorted(found)]
+    origins = " and ".join(sorted({_origin(run.folder.parent) for run in runs}))
+    note = f" ({origins})" if runs else ""
+    if runs and runs[0].instead_of:
+        note += f", trained and tested on {runs[0].record.dataset}"
+    print(f"found {len(runs)} full trainings of {system}{note}")
+    return runs
+
+
 def list_runs(folder: Path) -> list[Run]:
     """All runs in `folder`, by name; RunError if one of them is damaged."""
     return [
