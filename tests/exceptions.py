@@ -22,14 +22,6 @@ LONG_CELLS = {
         "sample-dataset-test-images-500": 28,
         "def-factor-log-ratios": 28,
     },
-    "06_transposed": {
-        "def-new-keras-encoder": 27,
-        "def-three-by-three-maps-activation": 28,
-        "def-conv-inputs-outputs": 26,
-        "def-flat-answer-run": 26,
-        "def-train-on-noise": 28,
-        "rng-np-random-default-rng-settings-seed": 27,
-    },
     "08_sixteen": {
         "def-keras-code16": 30,
         "def-torch-code16": 30,
