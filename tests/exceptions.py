@@ -14,14 +14,6 @@ LONG_CELLS = {
         "keras-ladder": 31,
         "torch-ladder": 33,
     },
-    "06_transposed": {
-        "def-new-keras-encoder": 27,
-        "def-three-by-three-maps-activation": 28,
-        "def-conv-inputs-outputs": 26,
-        "def-flat-answer-run": 26,
-        "def-train-on-noise": 28,
-        "rng-np-random-default-rng-settings-seed": 27,
-    },
     "08_sixteen": {
         "def-keras-code16": 30,
         "def-torch-code16": 30,

@@ -7,6 +7,7 @@ needs ONNX Runtime only, neither TensorFlow nor PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -228,7 +229,13 @@ def _variants(variant: str, brief: bool) -> list[str]:
     return [name or "source" for name in names]
 
 
-def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
+def find(
+    system: str,
+    dataset: str,
+    *,
+    variants: Container[str] | None = None,
+    settings: Settings,
+) -> list[Run]:
     """All runs of an experiment, by name, from the first place that has any.
 
     Places are in the order of `load`; full and brief trainings are never mixed. Of two
@@ -238,6 +245,7 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     Parameters
     ----------
     system : the experiment's, e.g. ``"ladder"``; its runs are variants and seeds
+    variants : the experiment's, where the system has others; default all
 
     Raises
     ------
@@ -254,6 +262,7 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
                 run = _used_for(dataset, read(path.parent))
                 variant = run.record.variant
                 suits = variant != "short" and variant.endswith("+short") == brief
+                suits &= variants is None or variant in variants
                 if suits and run.record.dataset == trained_on:
                     found.setdefault(run.name, run)
         if found:
