@@ -228,7 +228,9 @@ def _variants(variant: str, brief: bool) -> list[str]:
     return [name or "source" for name in names]
 
 
-def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
+def find(
+    system: str, dataset: str, *, variant: str | None = None, settings: Settings
+) -> list[Run]:
     """All runs of an experiment, by name, from the first place that has any.
 
     Places are in the order of `load`; full and brief trainings are never mixed. Of two
@@ -238,6 +240,8 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     Parameters
     ----------
     system : the experiment's, e.g. ``"ladder"``; its runs are variants and seeds
+    variant : only this one, e.g. ``"source"`` for the seeds of the source's own
+        network; by default all changed ones
 
     Raises
     ------
@@ -250,10 +254,9 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     for (trained_on, brief), places in kinds.items():
         found: dict[str, Run] = {}
         for place in places:
-            for path in sorted(place.folder.glob(f"{system}+*/run.json")):
+            for path in sorted(place.folder.glob(f"{system}[+-]*/run.json")):
                 run = _used_for(dataset, read(path.parent))
-                variant = run.record.variant
-                suits = variant != "short" and variant.endswith("+short") == brief
+                suits = run.record.system == system and _suits(run, variant, brief)
                 if suits and run.record.dataset == trained_on:
                     found.setdefault(run.name, run)
         if found:
@@ -265,6 +268,15 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
             )
             return runs
     raise RunError(_missing(f"run of {system} on {dataset}", settings))
+
+
+def _suits(run: Run, variant: str | None, brief: bool) -> bool:
+    """Whether a run is of the variant, or of any changed one, fully or briefly."""
+    change, _, how = run.record.variant.rpartition("+")
+    if (how == "short") != brief:
+        return False
+    trained = (change or "source") if brief else run.record.variant
+    return trained == variant if variant else trained != "source"
 
 
 def list_runs(folder: Path) -> list[Run]:
