@@ -583,6 +583,27 @@ def test_record_without_models_is_found_but_not_loaded(project, settings):
     assert found.record.test.mse > 0
 
 
+def test_all_seeds_of_one_variant_are_found(project, settings):
+    for variant in ("source", "nearest", "nearest+short", "short"):
+        for seed in (0, 1):
+            saved = save(replace(settings, seed=seed), variant=variant)
+            if variant != "source":  # full ones of the source's network: in reference/
+                continue
+            os.renames(saved.folder, project / "reference" / saved.name)
+
+    def names(variant):
+        found = runs.find("deep", "glyph-digits", variant=variant, settings=settings)
+        return [run.name.removesuffix("-glyph-digits-s0") for run in found[::2]]
+
+    assert names("source") == ["deep-keras"]
+    assert names("nearest") == ["deep+nearest-keras"]
+    assert names(None) == ["deep+nearest-keras"]
+    shutil.rmtree(project / "reference")
+    assert names("source") == ["deep+short-keras"]
+    with pytest.raises(RunError, match="no run of deep"):
+        runs.find("deep", "glyph-digits", variant="bilinear", settings=settings)
+
+
 def test_brief_training_of_a_variant_replaces_it(settings, capsys):
     def load(variant):
         return runs.load("deep", "keras", "glyph-digits", variant, settings=settings)
