@@ -104,7 +104,6 @@ TYPED_NUMBERS = {
     },
     "08_sixteen": {
         "98.0": "compression ratio that the source of `code16` reports",
-        "0.0957": "validation loss on digits that the source of `code16` reports",
         "0.1421": "validation loss on letters that the source of `code16` reports",
         "0.1153": "training loss on letters that the source of `code16` reports",
     },
