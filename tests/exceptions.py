@@ -14,16 +14,6 @@ LONG_CELLS = {
         "keras-ladder": 31,
         "torch-ladder": 33,
     },
-    "08_sixteen": {
-        "def-keras-code16": 30,
-        "def-torch-code16": 30,
-        "def-keras-fit-images-validation-recipe-n": 27,
-        "def-torch-fit-images-validation-recipe-n": 27,
-        "per-letter-max-10-settings-test-images-2": 26,
-        "def-fair-pair-framework": 28,
-        "digit-runs-best-framework-digit-set-name": 26,
-        "shared-the-same-network-twice": 27,
-    },
     "a_two_frameworks": {
         "pixel-np-zeros-1-16-16-1-np-float32": 26,
         "pool-up-layers-maxpooling2d-layers-upsam": 27,
@@ -87,10 +77,8 @@ TYPED_NUMBERS = {
     },
     "08_sixteen": {
         "98.0": "compression ratio that the source of `code16` reports",
-        "0.0957": "validation loss on digits that the source of `code16` reports",
         "0.1421": "validation loss on letters that the source of `code16` reports",
         "0.1153": "training loss on letters that the source of `code16` reports",
-        "79.28": "UQI, in per cent, that the source of `code16` reports",
     },
     "09_uqi": {
         "79.28": "UQI, in per cent, that the source of `code16` reports",

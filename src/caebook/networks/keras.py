@@ -203,11 +203,11 @@ def keras_wide_kernel(last="sigmoid"):
 
 
 # notebooks/08_sixteen.ipynb
-def keras_code16():
-    def conv(filters, activation="relu", padding="same"):
-        return layers.Conv2D(filters, 3, padding=padding, activation=activation)
+def keras_code16_encoder():
+    def conv(filters, activation="relu"):
+        return layers.Conv2D(filters, 3, padding="same", activation=activation)
 
-    encoder = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
             conv(64),
@@ -219,6 +219,14 @@ def keras_code16():
             conv(1, "sigmoid"),
         ]
     )
+
+
+# notebooks/08_sixteen.ipynb
+def keras_code16():
+    def conv(filters, activation="relu", padding="same"):
+        return layers.Conv2D(filters, 3, padding=padding, activation=activation)
+
+    encoder = keras_code16_encoder()
     decoder = keras.Sequential(
         [
             keras.Input((4, 4, 1)),

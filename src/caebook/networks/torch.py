@@ -208,8 +208,8 @@ def torch_wide_kernel(last=nn.Sigmoid):
 
 
 # notebooks/08_sixteen.ipynb
-def torch_code16():
-    encoder = nn.Sequential(
+def torch_code16_encoder():
+    return nn.Sequential(
         nn.Conv2d(1, 64, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
@@ -222,6 +222,11 @@ def torch_code16():
         nn.Conv2d(16, 1, 3, padding=1),
         nn.Sigmoid(),
     )
+
+
+# notebooks/08_sixteen.ipynb
+def torch_code16():
+    encoder = torch_code16_encoder()
     decoder = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),

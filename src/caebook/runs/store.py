@@ -7,7 +7,6 @@ needs ONNX Runtime only, neither TensorFlow nor PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -229,54 +228,7 @@ def _variants(variant: str, brief: bool) -> list[str]:
     return [name or "source" for name in names]
 
 
-def find(
-    system: str,
-    dataset: str,
-    *,
-    variants: Container[str] | None = None,
-    settings: Settings,
-) -> list[Run]:
-    """All runs of an experiment, by name, from the first place that has any.
-
-    Places are in the order of `load`; full and brief trainings are never mixed. Of two
-    full trainings of one name, the better place's is taken. Records are complete, but
-    models may be missing.
-
-    Parameters
-    ----------
-    system : the experiment's, e.g. ``"ladder"``; its runs are variants and seeds
-    variants : the experiment's, where the system has others; default all
-
-    Raises
-    ------
-    RunError
-        If there is none; the message says where they were looked for.
-    """
-    kinds: dict[tuple[str, bool], list[_Place]] = {}
-    for place in _places(dataset, settings):
-        kinds.setdefault((place.dataset, place.brief), []).append(place)
-    for (trained_on, brief), places in kinds.items():
-        found: dict[str, Run] = {}
-        for place in places:
-            for path in sorted(place.folder.glob(f"{system}+*/run.json")):
-                run = _used_for(dataset, read(path.parent))
-                variant = run.record.variant
-                suits = variant != "short" and variant.endswith("+short") == brief
-                suits &= variants is None or variant in variants
-                if suits and run.record.dataset == trained_on:
-                    found.setdefault(run.name, run)
-        if found:
-            runs = [found[name] for name in sorted(found)]
-            origins = sorted({_origin(run.folder.parent) for run in runs})
-            print(
-                f"using {len(runs)} runs of {system} ({' and '.join(origins)})"
-                f"{_training(runs[0], places[0])}"
-            )
-            return runs
-    raise RunError(_missing(f"run of {system} on {dataset}", settings))
-
-
-def find_trained(system: str, dataset: str, *, settings: Settings) -> list[Run]:
+def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     """All full trainings of a system, by name: every recipe, variant and seed.
 
     Of two trainings of one name, the better place's is taken; places are in the order
