@@ -672,6 +672,20 @@ def test_runs_of_an_experiment_come_from_one_place(
         runs.find("deep", "mnist", settings=settings)
 
 
+def test_runs_of_another_experiment_do_not_hide_those_that_are_wanted(project):
+    settings = settings_of(project, "smoke")
+    save(settings, variant="noise+short")  # in the build, which smoke looks at first
+    wanted = save(
+        Settings("full", "glyph-digits", "x", 0, project / "reference"), variant="fast"
+    )
+    (found,) = runs.find(
+        "deep", "glyph-digits", variants=["fast", "nearest+fast"], settings=settings
+    )
+    assert found.name == wanted.name
+    with pytest.raises(RunError, match="no run of deep"):
+        runs.find("deep", "glyph-digits", variants=["other"], settings=settings)
+
+
 def test_error_says_where_a_run_was_looked_for_and_what_to_do(project, settings):
     with pytest.raises(RunError) as caught:
         runs.load("deep", "torch", "mnist", settings=settings)
