@@ -33,7 +33,7 @@ def reads_from_others(chapter: Chapter) -> bool:
 
 
 READERS = [chapter for chapter in find_chapters() if reads_from_others(chapter)]
-NAMES = [chapter.page for chapter in READERS]
+NAMES = [chapter.name for chapter in READERS]
 
 #: Fast chapters whose verdicts on MNIST differ from those on drawn digits.
 ON_MNIST = ("09_uqi", "11_results")

@@ -13,8 +13,7 @@ from caebook.build.chapters import Build, Chapter, Execution, find_chapters, tag
 from caebook.build.imports import FRAMEWORKS, chapter_imports
 from caebook.files import root
 
-NOTEBOOKS = find_chapters()
-CHAPTERS = [chapter for chapter in NOTEBOOKS if "grid" not in chapter.declared]
+CHAPTERS = find_chapters()
 EVALUATION = [chapter for chapter in CHAPTERS if "09" <= chapter.name < "a"]
 SOURCES = sorted((root() / "notebooks").rglob("*.ipynb"))
 # Binder gives 2 GB to kernel and server, and the server takes 0.1 GB. The aim is 1,600
@@ -36,8 +35,7 @@ def build(smoke_book) -> Build:
 
 @pytest.fixture(scope="session")
 def executions(build) -> dict[str, Execution]:
-    jobs = [job for chapter in NOTEBOOKS for job in chapter.jobs(build)]
-    return {job.name: Execution.read(job, build) for job in jobs}
+    return {chapter.name: Execution.read(chapter, build) for chapter in CHAPTERS}
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +57,7 @@ def by_name(chapter: Chapter) -> str:
 
 
 def test_every_job_was_executed_and_fits_in_binders_memory(executions):
-    assert len(CHAPTERS) >= 11 and len(executions) > len(NOTEBOOKS) > len(CHAPTERS)
+    assert len(CHAPTERS) >= 11
     for name, execution in executions.items():
         assert 50 < execution.peak_memory_mb < MEMORY_MB, name
 
@@ -105,7 +103,7 @@ def test_pages_show_no_warnings(build):
 
 def test_pages_name_no_folder_of_the_machine_that_built_them(smoke_book):
     pages = [p for p in (smoke_book / "html").rglob("*") if p.suffix in PAGES]
-    assert len(pages) > 2 * len(NOTEBOOKS)
+    assert len(pages) > 2 * len(CHAPTERS)
     for page in pages:
         assert str(root()) not in page.read_text(encoding="utf-8"), page
 
@@ -113,7 +111,7 @@ def test_pages_name_no_folder_of_the_machine_that_built_them(smoke_book):
 # What the sources look like
 
 
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
 def test_stored_without_outputs(chapter):
     for cell in chapter.code_cells:
         assert not cell.outputs and cell.execution_count is None, cell.id
@@ -127,7 +125,7 @@ def test_stored_without_outputs(chapter):
 MAX_LINES, MAX_COLUMNS = 25, 88
 
 
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
 def test_cells_are_short_and_fit_the_page(chapter):
     allowed = dict(LONG_CELLS.get(chapter.name, {}))
     for cell in chapter.code_cells:
@@ -161,7 +159,7 @@ def length(chapter: Chapter) -> tuple[int, int]:
     return words, lines
 
 
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
 def test_no_line_of_prose_begins_like_a_list_item(chapter):
     """Markdown makes a list of a line that happens to begin with "1." or "2)"."""
     item = re.compile(r"\s*(\d+[.)]|[-*+|>:`])")
@@ -199,7 +197,7 @@ def test_every_exercise_has_a_worked_solution(chapter):
         )
 
 
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
 def test_frameworks_stand_side_by_side(chapter):
     """Each run of tab cells has both frameworks; so has every page that trains."""
     pairs, current = [], []
@@ -224,7 +222,7 @@ def test_evaluation_needs_no_framework(chapter):
         assert not f"{name}.".startswith("caebook.training.")
 
 
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
 def test_every_figure_has_caption_and_alternative_text(chapter):
     figures = 0
     for cell in chapter.code_cells:
@@ -236,7 +234,7 @@ def test_every_figure_has_caption_and_alternative_text(chapter):
         if "solution" not in tags(cell):
             assert about["figure"]["caption"] and about["figure"]["name"], cell.id
             figures += 1
-    assert figures >= (1 if "grid" in chapter.declared else 2)
+    assert figures >= 2
 
 
 # Where a decimal number may stand in prose: in code, in math, in the target of a link,
@@ -259,7 +257,7 @@ def typed_numbers(text: str) -> list[str]:
     return re.findall(r"\d+\.\d+(?:e[-+]?\d+)?", text)
 
 
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
 def test_no_decimal_number_in_prose_is_typed_in(chapter):
     """Decimals are glued from outputs; the exceptions have a reason each."""
     allowed = TYPED_NUMBERS.get(chapter.name, {})
@@ -282,7 +280,7 @@ def test_typed_numbers_are_found(text, numbers):
     assert typed_numbers(text) == numbers
 
 
-@pytest.mark.parametrize("chapter", NOTEBOOKS, ids=by_name)
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=by_name)
 def test_glued_values_are_computed_on_the_page(chapter):
     used = set(re.findall(r"\{glue:text\}`([^`]+)`", prose(chapter)))
     code = "\n".join(cell.source for cell in chapter.code_cells)
@@ -294,4 +292,4 @@ def test_glued_values_are_computed_on_the_page(chapter):
 
 
 def test_sources_are_all_chapters():
-    assert {path.stem for path in SOURCES} == {chapter.name for chapter in NOTEBOOKS}
+    assert {path.stem for path in SOURCES} == {chapter.name for chapter in CHAPTERS}

@@ -137,7 +137,7 @@ class Project:
         notebook.metadata["kernelspec"] = {
             "name": "python3", "display_name": "Python 3", "language": "python"
         }  # fmt: skip
-        parameters = "profile = digits = letters = seed = runs_dir = width = None"
+        parameters = "profile = digits = letters = seed = runs_dir = None"
         notebook.cells = [
             nbformat.v4.new_markdown_cell(f"# {name}\n\nOld prose.", id="title"),
             nbformat.v4.new_code_cell(
@@ -777,128 +777,9 @@ def test_page_is_published_whole_or_not_at_all(built):
             made(change)
 
 
-# ---- an experiment: one notebook, executed for each point of a grid ---------------
-
-GRID = {"smoke": [{"width": [1], "seeds": 2}, {"width": [1, 30], "seeds": 1}]}
-GRID_RUN = "grid+width{width}{short}-keras-{digits}-s{seed}"
-MEASURE = """
-import json
-from pathlib import Path
-run = Path(runs_dir) / f"grid+width{width}+short-keras-{digits}-s{seed}"
-run.mkdir()
-(run / "encoder.onnx").touch()
-(run / "decoder.onnx").touch()
-(run / "run.json").write_text(json.dumps({"area": width * width + seed}))
-print("measured", width)
-"""
-GATHER = """
-import json
-from pathlib import Path
-found = {p.parent.name: json.loads(p.read_text())["area"]
-         for p in sorted(Path(runs_dir).glob("*/run.json"))}
-print(list(found.values()))
-"""
-JOBS = ["grid@width1-seed0", "grid@width1-seed1", "grid@width30-seed0"]
-
-
-def ran_of_experiment(output: str) -> set[str]:
-    return {name for name in [*JOBS, "01_gather"] if f"{name:<16} cell 1/" in output}
-
-
-@pytest.fixture
-def experiment(tmp_path):
+def test_unknown_chapter_is_refused(tmp_path, monkeypatch):
     project = Project.create(tmp_path)
-    for name in NAMES:
-        project.path(name).unlink()
-    (project.root / "notebooks" / "experiments").mkdir()
-    project.write(
-        "experiments/grid", {"measure": MEASURE}, writes=[GRID_RUN], grid=GRID
-    )
-    project.write("01_gather", {"gather": GATHER}, reads=["experiments/grid"])
-    toc = "format: jb-book\nroot: index\nchapters:\n- file: status\n"
-    toc += "- file: notebooks/01_gather\n- file: notebooks/experiments/grid\n"
-    (project.root / "book" / "_toc.yml").write_text(toc)
-    return project
-
-
-def test_experiment_runs_once_a_point(experiment):
-    output = experiment.make()
-    assert ran_of_experiment(output) == {*JOBS, "01_gather"}
-    for name in JOBS:
-        assert output.index(f"{name:<16} done") < output.index("01_gather        cell")
-    assert "[1, 2, 900]" in experiment.page("01_gather")
-    assert "measured 1\n" in experiment.page("experiments/grid")  # the first point
-    status = (experiment.build / "html" / "status.html").read_text()
-    assert "experiments/grid" in status and '<td class="text-right"><p>3</p>' in status
-    record = json.loads((experiment.build / "done" / f"{JOBS[1]}.json").read_text())
-    assert (record["width"], record["seed"]) == (1, 1)
-    # a new point is all that a larger grid adds, and what reads it runs again
-    wider = {"smoke": [*GRID["smoke"], {"width": [5], "seeds": 1}]}
-    experiment.write(
-        "experiments/grid", {"measure": MEASURE}, writes=[GRID_RUN], grid=wider
-    )
-    new = "grid@width5-seed0"
-    assert experiment.pending("01_gather") == {new, "01_gather"}
-    # what was not finished or is lost runs again; the rest stays
-    (experiment.build / "done" / f"{JOBS[2]}.json").unlink()
-    shutil.rmtree(experiment.build / "runs" / "grid+width1+short-keras-glyph-digits-s1")
-    assert experiment.pending("grid") == {JOBS[1], JOBS[2], new}
-    # a run of the experiment in reference/ concerns what reads the experiment
-    reference = experiment.root / "reference" / "grid+width7-keras-glyph-digits-s0"
-    reference.mkdir(parents=True)
-    (reference / "run.json").touch()
-    assert "01_gather" in experiment.pending("01_gather")
-    inputs = json.loads((experiment.build / "inputs" / "01_gather.json").read_text())
-    assert inputs["reference"].keys() == {reference.name}
-
-
-def test_failing_point_is_named_and_the_others_stay(experiment):
-    experiment.write(
-        "experiments/grid",
-        {"measure": MEASURE + "assert width < 30, 'too wide'"},
-        writes=[GRID_RUN],
-        grid={"smoke": [{"width": [1, 30], "seeds": 1}]},
-    )
-    output = experiment.make("--only", "01_gather", status=1)
-    assert "notebooks/experiments/grid.ipynb, code cell 2" in output
-    assert "too wide" in output
-    assert (experiment.build / "failed" / f"{JOBS[2]}.ipynb").is_file()
-    assert not (experiment.build / "done" / "01_gather.json").exists()
-
-
-@pytest.mark.parametrize(
-    "grid",
-    [
-        {},
-        {"smoke": []},
-        {"smoke": [{"width": [1]}]},
-        {"smoke": [{"width": 1, "seeds": 1}]},
-        {"smoke": [{"width": [1], "seeds": 0}]},
-        {"smoke": [{"width": [1], "seeds": "two"}]},
-        {"smoke": 3},
-        3,
-    ],
-)
-def test_invalid_grid_is_refused(experiment, monkeypatch, grid):
-    monkeypatch.setenv("CAEBOOK_ROOT", str(experiment.root))
-    experiment.write("experiments/grid", {"measure": MEASURE}, grid=grid)
-    with pytest.raises(ChapterError, match=r"grid\.ipynb.*grid"):
-        chapters.find_jobs(Build("smoke", "glyph-digits", "glyph-letters", 0))
-
-
-def test_points_need_runs_of_their_own(experiment, monkeypatch):
-    monkeypatch.setenv("CAEBOOK_ROOT", str(experiment.root))
-    writes = ["grid{short}-keras-{digits}-s{seed}"]
-    experiment.write("experiments/grid", {"m": MEASURE}, writes=writes, grid=GRID)
-    smoke = Build("smoke", "glyph-digits", "glyph-letters", 0)
-    with pytest.raises(BuildError, match=f"{JOBS[0]} and {JOBS[2]} both write grid"):
-        building.job_graph(chapters.find_jobs(smoke), smoke)
-
-
-def test_unknown_job_is_refused(experiment, monkeypatch):
-    monkeypatch.setenv("CAEBOOK_ROOT", str(experiment.root))
-    smoke = Build("smoke", "glyph-digits", "glyph-letters", 4)
-    assert chapters.find_job("grid@width1-seed5", smoke).point["seed"] == 5
-    for name in ("grid", "grid@width1-seed0", "02_lost"):
-        with pytest.raises(ChapterError, match=name):
-            chapters.find_job(name, smoke)
+    monkeypatch.setenv("CAEBOOK_ROOT", str(project.root))
+    assert chapters.find_chapter("01_first").path == project.path("01_first")
+    with pytest.raises(ChapterError, match="no chapter 02_lost"):
+        chapters.find_chapter("02_lost")

@@ -600,3 +600,41 @@ def test_pca_is_the_best_linear_code():
     assert np.abs(pca.reconstruct(images, 784).astype(int) - images).max() <= 1
     with pytest.raises(ValueError, match="1 to 784"):
         pca.encode(images, 0)
+
+
+# --- factors ------------------------------------------------------------------------
+
+
+def test_factor_between_trainings_with_its_interval():
+    # By hand: the logarithms are 0, ln 2, ln 4; t of two degrees of freedom is 4.303.
+    factor = statistics.factor([1, np.nan, 2, 4])
+    margin = 4.3027 * math.log(2) / math.sqrt(3)
+    assert factor.count == 3
+    assert factor.mean == pytest.approx(2)
+    assert factor.low == pytest.approx(2 * math.exp(-margin), rel=1e-4)
+    assert factor.high == pytest.approx(2 * math.exp(margin), rel=1e-4)
+    assert str(factor) == "× 2.00 (0.357 to 11.2)"
+
+
+@pytest.mark.parametrize(
+    ("ratios", "text", "effect"),
+    [
+        ([2, 2.1, 2.2], "× 2.10 (1.86 to 2.36)", "raises"),
+        ([0.5, 0.48, 0.45], "× 0.476 (0.417 to 0.543)", "lowers"),
+        ([0.9, 1.2], "× 1.04 (0.167 to 6.46)", "undecided"),
+        ([3], "× 3.00", "undecided"),
+        ([np.nan], "–", "undecided"),
+        ([], "–", "undecided"),
+    ],
+)
+def test_what_a_factor_says(ratios, text, effect):
+    factor = statistics.factor(ratios)
+    assert (str(factor), factor.effect) == (text, effect)
+
+
+def test_impossible_ratios_are_refused():
+    for ratios in ([1, 0], [1, -2], [np.inf]):
+        with pytest.raises(ValueError, match="positive and finite"):
+            statistics.factor(ratios)
+    with pytest.raises(ValueError, match="level"):
+        statistics.factor([1, 2], level=95)

@@ -59,7 +59,6 @@ def sources() -> list[Chapter]:
     """The chapters as they stand in this checkout, wherever the project's root is."""
     paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     paths += sorted((ROOT / "notebooks").glob("[a-z]_*.ipynb"))
-    paths += sorted((ROOT / "notebooks" / "experiments").glob("*.ipynb"))
     return [Chapter.read(path) for path in paths]
 
 
@@ -84,7 +83,7 @@ def test_toc_names_every_page_and_only_pages_that_exist():
         folder = ROOT if name.startswith("notebooks/") else BOOK
         found = [folder / f"{name}{suffix}" for suffix in (".md", ".ipynb")]
         assert any(path.is_file() for path in found), f"_toc.yml: no source for {name}"
-    notebooks = {f"notebooks/{chapter.page}" for chapter in find_chapters()}
+    notebooks = {f"notebooks/{chapter.name}" for chapter in find_chapters()}
     pages = {path.stem for path in BOOK.glob("*.md")}
     assert notebooks | pages | generated == set(files)
 

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--only", nargs="+", metavar="CHAPTER", default=[],
-        help="execute these (e.g. 03_shallow, ladder) and what they read; no site",
+        help="execute these (e.g. 03_shallow) and what they read; no site",
     )  # fmt: skip
     parser.add_argument(
         "-n", "--dry-run", action="store_true",

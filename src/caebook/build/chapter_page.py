@@ -24,7 +24,7 @@ def publishable(chapter: Chapter, executed: NotebookNode) -> dict[str, NotebookN
     ran = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
     for cell in chapter.code_cells:
         done = ran.get(cell.id)
-        where = f"notebooks/{chapter.page}.ipynb, cell {cell.id!r}"
+        where = f"notebooks/{chapter.name}.ipynb, cell {cell.id!r}"
         if done is None or done.source != cell.source:
             raise ChapterError(f"{where}: differs from the executed copy; build again")
         if done.execution_count is None and cell.source.strip():

@@ -1,15 +1,12 @@
-"""Chapters: what a notebook declares to read and to write, and its executions.
+"""Chapters: what a notebook declares to read and to write, and what it took to run.
 
-Most chapters are executed once. An *experiment*, under ``notebooks/experiments/``, is
-executed once for each point of the grid that its metadata declare. Each execution is a
-job of the build.
+Each chapter is a job of the build.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import nbformat
@@ -69,33 +66,22 @@ class Chapter:
     """A notebook of the book, with what it declares to read and write.
 
     That is findings, e.g. ``findings/05_claims``, and runs, whose names are templates,
-    e.g. ``shallow{short}-keras-{digits}-s{seed}``. To read ``experiments/ladder`` is to
-    read all runs of that experiment, and ``reference/ladder+*`` stands for the runs of
-    that name that ``reference/`` holds.
+    e.g. ``shallow{short}-keras-{digits}-s{seed}``. To read ``reference/ladder+*`` is to
+    read the runs of that name that ``reference/`` holds.
 
     Attributes
     ----------
-    declared : the notebook's ``caebook`` metadata: reads, writes, an experiment's grid
-    point : what one execution of an experiment is made with besides the build's
-        settings, e.g. ``{"depth": 2, "seed": 0}``; empty for other chapters
+    declared : the notebook's ``caebook`` metadata: reads and writes
     """
 
     path: Path
     notebook: NotebookNode
     declared: dict
-    point: dict[str, int | str] = field(default_factory=dict)
-
-    @property
-    def page(self) -> str:
-        """Where the site has it, below ``notebooks/``."""
-        experiment = self.path.parent.name == "experiments"
-        return f"experiments/{self.path.stem}" if experiment else self.path.stem
 
     @property
     def name(self) -> str:
-        """Name of its execution: ``03_shallow``, ``ladder@depth2-seed0``."""
-        point = "-".join(f"{key}{value}" for key, value in self.point.items())
-        return f"{self.path.stem}@{point}" if point else self.path.stem
+        """Name of the notebook and of its job, e.g. ``03_shallow``."""
+        return self.path.stem
 
     @property
     def record(self) -> str:
@@ -115,46 +101,10 @@ class Chapter:
         """Changes when code does, not when prose, tags or captions do."""
         return digest([cell.source for cell in self.code_cells])
 
-    def jobs(self, build: Build) -> list[Chapter]:
-        """Its executions: itself, or one for each point of the grid of the profile.
-
-        A grid is a list of cross products, e.g. ``[{"depth": [1, 2], "seeds": 3}]``,
-        where seeds count from the build's own.
-
-        Raises
-        ------
-        ChapterError
-            If the grid is invalid or empty.
-        """
-        if "grid" not in self.declared:
-            return [self]
-        points: dict[str, dict] = {}
-        try:
-            for product in self.declared["grid"][build.profile]:
-                axes = {key: list(product[key]) for key in product if key != "seeds"}
-                axes["seed"] = [build.seed + n for n in range(product["seeds"])]
-                for values in itertools.product(*axes.values()):
-                    point = dict(zip(axes, values, strict=True))
-                    points.setdefault(json.dumps(point), point)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ChapterError(
-                f"{self.path}: the grid of profile {build.profile} must be a list like "
-                f'[{{"depth": [1, 2], "seeds": 3}}]: {error!r}'
-            ) from error
-        if not points:
-            raise ChapterError(
-                f"{self.path}: its grid has no point for {build.profile}"
-            )
-        return [replace(self, point=point) for point in points.values()]
-
     def reads(self, build: Build) -> list[str]:
         """Names of the runs and findings that this chapter may read."""
         names = self._names("reads", build)
-        elsewhere = ("experiments/", "reference/")
-        runs = [name for name in names if not name.startswith(elsewhere)]
-        for experiment in self.experiments():
-            runs += [n for job in experiment.jobs(build) for n in job.writes(build)]
-        return runs
+        return [name for name in names if not name.startswith("reference/")]
 
     def writes(self, build: Build) -> list[str]:
         """Names of the runs and findings that this chapter must write."""
@@ -169,17 +119,9 @@ class Chapter:
         prefix = "reference/"
         return [n.removeprefix(prefix) for n in declared if n.startswith(prefix)]
 
-    def experiments(self) -> list[Chapter]:
-        """The experiments whose runs this chapter may read."""
-        return [
-            Chapter.read(self.path.parent / f"{name}.ipynb")
-            for name in self.declared["reads"]
-            if name.startswith("experiments/")
-        ]
-
     def _names(self, what: str, build: Build) -> list[str]:
         short = "" if build.profile == "full" else "+short"
-        values = {"short": short, **asdict(build), **self.point}
+        values = {"short": short, **asdict(build)}
         try:
             return [name.format(**values) for name in self.declared[what]]
         except (KeyError, IndexError, ValueError) as error:
@@ -220,32 +162,22 @@ class Chapter:
 
 
 def find_chapters() -> list[Chapter]:
-    """All chapters, in reading order, the appendices, and then the experiments."""
-    return [Chapter.read(path) for path in _notebooks()]
-
-
-def find_jobs(build: Build) -> list[Chapter]:
-    """All executions that the book needs: chapters, and the points of experiments."""
-    return [job for chapter in find_chapters() for job in chapter.jobs(build)]
-
-
-def find_job(name: str, build: Build) -> Chapter:
-    """The execution with that name; ChapterError if there is none."""
-    for path in _notebooks():
-        if path.stem == name.partition("@")[0]:
-            for job in Chapter.read(path).jobs(build):
-                if job.name == name:
-                    return job
-    raise ChapterError(f"there is no chapter {name}")
-
-
-def _notebooks() -> list[Path]:
+    """All chapters, in reading order, and then the appendices."""
     folder = root() / "notebooks"
     paths = sorted(folder.glob("[0-9]*.ipynb"))
     if not paths:
         raise ChapterError(f"{folder}: holds no chapter (NN_….ipynb)")
-    appendices = sorted(folder.glob("[a-z]_*.ipynb"))
-    return [*paths, *appendices, *sorted(folder.glob("experiments/*.ipynb"))]
+    return [
+        Chapter.read(path) for path in (*paths, *sorted(folder.glob("[a-z]_*.ipynb")))
+    ]
+
+
+def find_chapter(name: str) -> Chapter:
+    """The chapter with that name; ChapterError if there is none."""
+    path = root() / "notebooks" / f"{name}.ipynb"
+    if not path.is_file():
+        raise ChapterError(f"there is no chapter {name}")
+    return Chapter.read(path)
 
 
 def stored(name: str) -> Path:

@@ -28,7 +28,7 @@ from caebook.build.chapters import (
     Build,
     Chapter,
     Execution,
-    find_job,
+    find_chapter,
     stored,
     stored_files,
 )
@@ -94,7 +94,7 @@ def execute(chapter: Chapter, build: Build) -> None:
         created=now(),
         writes=chapter.writes(build),
     )
-    record = {**asdict(execution), **asdict(build), **chapter.point}
+    record = {**asdict(execution), **asdict(build)}
     write_text(build.folder / chapter.record, json.dumps(record, indent=1) + "\n")
     say(
         chapter.name,
@@ -142,7 +142,7 @@ def _run_cells(
                 # relative, because papermill takes braces in a path for parameters
                 os.path.relpath(chapter.path),
                 os.path.relpath(output),
-                parameters={**asdict(build), **chapter.point, "runs_dir": str(work)},
+                parameters={**asdict(build), "runs_dir": str(work)},
                 kernel_name="python3",
                 language="python",
                 cwd=root(),
@@ -206,7 +206,7 @@ class Progress:
 
     def describe(self) -> str:
         """How far the execution got, for the message about a failure."""
-        where = f"notebooks/{self.chapter.page}.ipynb"
+        where = f"notebooks/{self.chapter.name}.ipynb"
         if self.cell is None:
             return f"{where}, before its first cell"
         return (
@@ -247,7 +247,7 @@ def _check_written(chapter: Chapter, build: Build, work: Path) -> None:
         ),
     ]
     if problems:
-        raise ChapterError(f"notebooks/{chapter.page}.ipynb " + "; ".join(problems))
+        raise ChapterError(f"notebooks/{chapter.name}.ipynb " + "; ".join(problems))
 
 
 def _keep(chapter: Chapter, build: Build, work: Path) -> None:
@@ -278,13 +278,13 @@ def _drop_log_lines(notebook: NotebookNode) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Execute one chapter of the build whose folder is the current one."""
     parser = argparse.ArgumentParser(prog="python -m caebook.build.execute")
-    parser.add_argument("name", help="e.g. 03_shallow or ladder@depth2-seed0")
+    parser.add_argument("name", help="e.g. 03_shallow")
     name = parser.parse_args(arguments).name
     build = Build.read(Path.cwd())
     report = build.folder / "failed" / f"{name}.txt"
     report.unlink(missing_ok=True)  # of a first attempt
     try:
-        execute(find_job(name, build), build)
+        execute(find_chapter(name), build)
     except ChapterError as error:
         write_text(report, f"{error}\n")
         print(error, file=sys.stderr)  # for Snakemake's log

@@ -56,8 +56,8 @@ def prepare(build: Build, only: list[str] | None = None) -> None:
 
     Parameters
     ----------
-    only : chapters, experiments or jobs to execute, with all that they read; the whole
-        book and its site if there is none
+    only : chapters to execute, with all that they read; the whole book and its site if
+        there is none
 
     Raises
     ------
@@ -66,9 +66,9 @@ def prepare(build: Build, only: list[str] | None = None) -> None:
     """
     folder = build.folder
     chapters = find_chapters()
-    jobs = {job.name: job for c in chapters for job in c.jobs(build)}
-    graph = job_graph(list(jobs.values()), build)
-    needed = needed_jobs(_job_names(only or [], chapters, build), graph)
+    jobs = {chapter.name: chapter for chapter in chapters}
+    graph = job_graph(chapters, build)
+    needed = needed_jobs(_job_names(only or [], chapters), graph)
     package = Package.read(PACKAGE)
     write_if_changed(folder / "build.json", asdict(build))
     for name in needed:
@@ -130,7 +130,6 @@ def dependencies(chapter: Chapter, build: Build, package: Package) -> dict:
         "rooms": _room_digests(imported, package),
         "networks": package.definition_digests("networks", imported),
         "code": chapter.code_digest(),
-        "point": chapter.point,
         "reads": chapter.reads(build),
         "writes": chapter.writes(build),
         "reference": {
@@ -148,7 +147,7 @@ def _site_dependencies(chapters: list[Chapter], package: Package) -> dict:
         "rooms": _room_digests({name}, package),
         "book": digest_files(book),
         "benchmarks": digest_files((root() / "benchmarks/results").glob("*.json")),
-        "chapters": {chapter.page: digest(chapter.notebook) for chapter in chapters},
+        "chapters": {chapter.name: digest(chapter.notebook) for chapter in chapters},
         "launch": launch_settings(repository_address(), launch_branch()),
     }
 
@@ -163,22 +162,15 @@ def reference_runs(chapter: Chapter, build: Build) -> list[str]:
 
     A chapter that declares ``shallow+short-…`` also loads the full trainings that it
     stands in for, be it to read or in place of the brief training that it writes
-    itself. One that reads an experiment may load all runs of that system.
+    itself.
     """
     declared = {*chapter.reads(build), *chapter.writes(build)}
     names = {full for name in declared for full in (name, *full_names(name))}
-    systems = {
-        name.partition("+")[0]
-        for experiment in chapter.experiments()
-        for job in experiment.jobs(build)
-        for name in job.writes(build)
-    }
     patterns = chapter.planned_reads()
     return sorted(
         name
         for path in (root() / "reference").glob("*/run.json")
         if (name := path.parent.name) in names
-        or name.partition("+")[0] in systems
         or any(fnmatchcase(name, pattern) for pattern in patterns)
     )
 
@@ -211,7 +203,7 @@ def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
             stand_ins = [reference / name for name in (run, *full_names(run))]
             if run not in writer and not any(path.is_dir() for path in stand_ins):
                 raise BuildError(
-                    f"notebooks/{job.page}.ipynb reads {run}, which no chapter "
+                    f"notebooks/{job.name}.ipynb reads {run}, which no chapter "
                     "writes and reference/ does not hold"
                 )
         used = {writer[run] for run in reads if run in writer}
@@ -219,24 +211,20 @@ def job_graph(jobs: list[Chapter], build: Build) -> dict[str, list[str]]:
     return graph
 
 
-def _job_names(only: list[str], chapters: list[Chapter], build: Build) -> list[str]:
-    """Names of jobs, where an experiment's own name stands for all of its jobs.
-
-    All jobs if `only` is empty.
+def _job_names(only: list[str], chapters: list[Chapter]) -> list[str]:
+    """The names in `only`, or of all chapters if it is empty.
 
     Raises
     ------
     BuildError
-        If there is no job or experiment of that name.
+        If there is no chapter of that name.
     """
-    jobs = {c.path.stem: [job.name for job in c.jobs(build)] for c in chapters}
-    jobs |= {name: [name] for names in jobs.values() for name in names}
-    if unknown := [name for name in only if name not in jobs]:
+    names = [chapter.name for chapter in chapters]
+    if unknown := [name for name in only if name not in names]:
         raise BuildError(
-            f"there is no chapter {', '.join(unknown)}; there are "
-            f"{', '.join(c.path.stem for c in chapters)}"
+            f"there is no chapter {', '.join(unknown)}; there are {', '.join(names)}"
         )
-    return [job for name in only or jobs for job in jobs[name]]
+    return only or names
 
 
 def needed_jobs(names: list[str], graph: dict[str, list[str]]) -> list[str]:

@@ -174,7 +174,7 @@ def chapter_imports(chapter: Chapter) -> set[str]:
             names |= imported_names(_python(cell.source))
         except SyntaxError as error:
             raise ChapterError(
-                f"notebooks/{chapter.page}.ipynb, cell {cell.id!r}, line "
+                f"notebooks/{chapter.name}.ipynb, cell {cell.id!r}, line "
                 f"{error.lineno}: not valid Python: {error.msg}"
             ) from error
     return names

@@ -2,7 +2,7 @@
 
 ``python -m caebook.build.reference`` copies it from the finished build of the profile
 ``reader``: the brief trainings of networks that have no fully trained run there, the
-records of the experiments, and the findings. Run it on MNIST, after chapters have
+and the findings. Run it on MNIST, after chapters have
 changed what they record.
 """
 
@@ -12,16 +12,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from caebook.build.chapters import Build, Chapter, find_chapters, stored, stored_files
+from caebook.build.chapters import Build, Chapter, find_chapters, stored_files
 from caebook.build.graph import full_names
 from caebook.errors import BuildError
 from caebook.files import replacing_file, replacing_folder, root
 
 BUILD = Build("reader", "mnist", "glyph-letters", 0)
-
-#: Brief trainings that a chapter asks for although there is a full one: chapter 4
-#: compares networks after equally many epochs.
-ALSO = {"shallow+short-torch-mnist-s0"}
 
 
 def kept_files(chapters: list[Chapter], reference: Path) -> list[Path]:
@@ -34,19 +30,9 @@ def kept_files(chapters: list[Chapter], reference: Path) -> list[Path]:
     """
     paths: set[Path] = set()
     for chapter in chapters:
-        of_experiments = {
-            name
-            for experiment in chapter.experiments()
-            for job in experiment.jobs(BUILD)
-            for name in job.writes(BUILD)
-        }
         for name in chapter.reads(BUILD):
             full = [reference / other for other in full_names(name) if other != name]
-            if name in of_experiments:
-                paths.add(stored(name) / "run.json")
-            elif name in ALSO or not any(
-                f for path in full for f in path.glob("*.onnx")
-            ):
+            if not any(model for path in full for model in path.glob("*.onnx")):
                 paths.update(stored_files(name))
     return sorted(paths)
 

@@ -40,13 +40,11 @@ def stage(build: Build, folder: Path) -> None:
     shutil.copytree(root() / "book", folder, dirs_exist_ok=True, ignore=cached)
     executions = {}
     for chapter in find_chapters():
-        jobs = chapter.jobs(build)
-        executions[chapter.page] = done = [Execution.read(job, build) for job in jobs]
-        # The page of an experiment shows its first execution.
-        executed = nbformat.read(build.folder / jobs[0].executed, as_version=4)
-        staged = folder / "notebooks" / f"{chapter.page}.ipynb"
+        executions[chapter.name] = done = Execution.read(chapter, build)
+        executed = nbformat.read(build.folder / chapter.executed, as_version=4)
+        staged = folder / "notebooks" / f"{chapter.name}.ipynb"
         staged.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(page(chapter, executed, done[0]), staged)
+        nbformat.write(page(chapter, executed, done), staged)
     (folder / "status.md").write_text(status_page(build, executions), encoding="utf-8")
     results = benchmarks_page(root() / "benchmarks" / "results")
     (folder / "benchmarks.md").write_text(results, encoding="utf-8")

@@ -11,19 +11,17 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def status_page(build: Build, executions: dict[str, list[Execution]]) -> str:
+def status_page(build: Build, executions: dict[str, Execution]) -> str:
     """The status page as Markdown.
 
     Parameters
     ----------
-    executions : for each page below ``notebooks/`` its executions
+    executions : for each chapter what its execution took
     """
     rows = [
-        f"| [{page}](notebooks/{page}.ipynb) | {len(done)} | "
-        f"{sum(one.seconds for one in done):.0f} | "
-        f"{max(one.peak_memory_mb for one in done):,} | "
-        f"{max(one.created for one in done)[:10]} |"
-        for page, done in executions.items()
+        f"| [{name}](notebooks/{name}.ipynb) | {done.seconds:.0f} | "
+        f"{done.peak_memory_mb:,} | {done.created[:10]} |"
+        for name, done in executions.items()
     ]
     installed = [
         f"| {name} | {version} |" for name, version in versions(PACKAGES).items()
@@ -37,8 +35,8 @@ def status_page(build: Build, executions: dict[str, list[Execution]]) -> str:
             f"Profile `{build.profile}`, digits `{build.digits}`, letters "
             f"`{build.letters}`, seed {build.seed}.",
             "",
-            "| chapter | executions | seconds, one core | peak memory, MB | computed |",
-            "|:--|--:|--:|--:|:--|",
+            "| chapter | seconds, one core | peak memory, MB | computed |",
+            "|:--|--:|--:|:--|",
             *rows,
             "",
             "| package | version |",

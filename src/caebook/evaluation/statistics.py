@@ -1,7 +1,87 @@
-"""How certain a mean over test images is."""
+"""How certain a mean over test images is, or a factor between repeated trainings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A factor with its confidence interval; printed as ``× 4.11 (3.44 to 4.91)``.
+
+    Attributes
+    ----------
+    mean : geometric mean of the ratios; NaN if there is none
+    low, high : ends of the interval; NaN unless there are two ratios or more
+    count : how many ratios there are
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def effect(self) -> str:
+        """``"raises"`` or ``"lowers"`` if the interval excludes 1; ``"undecided"``."""
+        if self.low > 1:
+            return "raises"
+        return "lowers" if self.high < 1 else "undecided"
+
+    @property
+    def text(self) -> str:
+        """The factor and its interval, to put into a sentence."""
+        if self.count == 0:
+            return "–"
+        mean, *ends = (
+            f"{value:#.3g}".rstrip(".") for value in (self.mean, self.low, self.high)
+        )
+        return f"{mean} ({' to '.join(ends)})" if self.count > 1 else mean
+
+    def __str__(self) -> str:
+        return f"× {self.text}" if self.count else "–"
+
+
+def factor(ratios: Sequence[float], level: float = 0.95) -> Factor:
+    """The factor by which an error changes, from one ratio of errors for each seed.
+
+    The geometric mean of the ratios. Its interval is Student's for the mean of their
+    logarithms, m ± t · s / √n, undone: it covers what chance does in a training, and
+    takes the seeds as a sample of all seeds [1]_.
+
+    Parameters
+    ----------
+    ratios
+        Positive; NaN where a training is missing.
+    level
+        Coverage, strictly between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If a ratio is not positive and finite, or `level` is out of range.
+
+    References
+    ----------
+    .. [1] Student, "The probable error of a mean", Biometrika 6 (1908), 1–25.
+    """
+    _check_level(level)
+    ratios = np.asarray(ratios, np.float64)
+    ratios = ratios[~np.isnan(ratios)]
+    if not (np.isfinite(ratios) & (ratios > 0)).all():
+        raise ValueError(f"ratios: {ratios} are not all positive and finite")
+    count = len(ratios)
+    if count == 0:
+        return Factor(np.nan, np.nan, np.nan, 0)
+    logs = np.log(ratios)
+    mean, margin = logs.mean(), np.nan
+    if count > 1:
+        t = stats.t.ppf((1 + level) / 2, count - 1)
+        margin = t * logs.std(ddof=1) / np.sqrt(count)
+    low, middle, high = np.exp([mean - margin, mean, mean + margin])
+    return Factor(float(middle), float(low), float(high), count)
 
 
 def bootstrap_interval(
@@ -45,8 +125,7 @@ def bootstrap_interval(
             "values: some are NaN or infinite, so they have no mean; for PSNR, "
             "bootstrap the MSE and convert the ends with psnr_of_mse"
         )
-    if not 0 < level < 1:
-        raise ValueError(f"level: {level} is not between 0 and 1; use 0.95 for 95 %")
+    _check_level(level)
     if resamples < 1:
         raise ValueError(f"resamples: {resamples}; at least one is needed")
     interval = stats.bootstrap(
@@ -59,3 +138,8 @@ def bootstrap_interval(
         rng=seed,
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level: {level} is not between 0 and 1; use 0.95 for 95 %")
