@@ -35,6 +35,9 @@ def reads_from_others(chapter: Chapter) -> bool:
 READERS = [chapter for chapter in find_chapters() if reads_from_others(chapter)]
 NAMES = [chapter.name for chapter in READERS]
 
+#: What `runs.load` and `runs.find` print of runs in ``reference/``.
+USED = r"(?:using|found \d+ full trainings of) (\S+) \(reference\)"
+
 #: Fast chapters whose verdicts on MNIST differ from those on drawn digits.
 ON_MNIST = ("09_uqi", "11_results")
 
@@ -74,7 +77,8 @@ def run(clone: Path, page: str, digits: str, *edits: str) -> list[str]:
 def test_chapter_runs_alone(clone, page, digits):
     if digits == "mnist" and data.locate("mnist") is None:
         pytest.skip("the real MNIST is not here")
-    used = [line for line in run(clone, page, digits) if line.startswith("using ")]
+    lines = run(clone, page, digits)
+    used = [line for line in lines if line.startswith(("using ", "found "))]
     of_reference = [line for line in used if "(reference)" in line]
     assert of_reference
     if digits == "glyph-digits":  # MNIST's runs are named as such
@@ -121,7 +125,7 @@ def test_chapters_of_the_book_read_what_they_declare(smoke_book):
         planned = chapter.planned_reads()
         for path in (smoke_book / "notebooks").glob(f"{chapter.path.stem}*.ipynb"):
             text = path.read_text(encoding="utf-8")
-            for name in re.findall(r"using (?:\d+ runs of )?(\S+) \(reference\)", text):
+            for name in re.findall(USED, text):
                 assert any(
                     fnmatchcase(name, pattern) or name == pattern.partition("+")[0]
                     for pattern in planned
