@@ -16,10 +16,6 @@ LONG_CELLS = {
     },
     "a_two_frameworks": {
         "pixel-np-zeros-1-16-16-1-np-float32": 26,
-        "pool-up-layers-maxpooling2d-layers-upsam": 27,
-        "def-block-inputs-outputs-activation-nn-r": 32,
-        "def-leaky-filters-size-3": 27,
-        "def-leak": 26,
         "def-keras-copies-halves": 32,
         "def-train-torch": 28,
         "steps-batch-size-long-batch": 28,
