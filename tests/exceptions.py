@@ -6,13 +6,6 @@ any more.
 
 # For each chapter its cells of more than 25 lines, with the most that each may have.
 LONG_CELLS = {
-    "02_convolutions": {
-        "def-panels-pictures-signed-numbers-marks": 26,
-    },
-    "03_shallow": {
-        "torch-manual-seed-settings-seed": 27,
-        "torch-manual-seed-settings-seed-2": 30,
-    },
     # Networks stand whole, one layer a line.
     "04_deep": {"keras-deep": 27, "torch-deep": 29},
     "05_bottleneck": {
@@ -20,24 +13,6 @@ LONG_CELLS = {
         "torch-dcnn": 26,
         "keras-ladder": 31,
         "torch-ladder": 33,
-    },
-    "06_transposed": {
-        "def-new-keras-encoder": 27,
-        "def-three-by-three-maps-activation": 28,
-        "def-conv-inputs-outputs": 26,
-        "def-flat-answer-run": 26,
-        "def-train-on-noise": 28,
-        "rng-np-random-default-rng-settings-seed": 27,
-    },
-    "08_sixteen": {
-        "def-keras-code16": 30,
-        "def-torch-code16": 30,
-        "def-keras-fit-images-validation-recipe-n": 27,
-        "def-torch-fit-images-validation-recipe-n": 27,
-        "per-letter-max-10-settings-test-images-2": 26,
-        "def-fair-pair-framework": 28,
-        "digit-runs-best-framework-digit-set-name": 26,
-        "shared-the-same-network-twice": 27,
     },
     "a_two_frameworks": {
         "pixel-np-zeros-1-16-16-1-np-float32": 26,
@@ -93,13 +68,6 @@ LONG_CHAPTERS = {
 
 # For each chapter the decimal numbers typed into its prose, with the reason.
 TYPED_NUMBERS = {
-    "01_images": {
-        "0.0586": "validation loss that the source of `deep` reports",
-        "98.0": "compression ratio that the source of `code16` reports",
-    },
-    "03_shallow": {
-        "0.0586": "validation loss that the source of `deep` reports",
-    },
     "04_deep": {
         "8.12": "error that the source of `deep` reports",
         "8.03e-05": "error that its notebook stores",
@@ -109,10 +77,8 @@ TYPED_NUMBERS = {
     },
     "08_sixteen": {
         "98.0": "compression ratio that the source of `code16` reports",
-        "0.0957": "validation loss on digits that the source of `code16` reports",
         "0.1421": "validation loss on letters that the source of `code16` reports",
         "0.1153": "training loss on letters that the source of `code16` reports",
-        "79.28": "UQI, in per cent, that the source of `code16` reports",
     },
     "09_uqi": {
         "79.28": "UQI, in per cent, that the source of `code16` reports",

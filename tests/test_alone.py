@@ -1,24 +1,42 @@
 """Chapters opened alone: nothing is built, and all they read comes from ``reference/``.
 
 A chapter that reads nothing from others runs so in the smoke book already, which links
-into its folder only what it declares to read. The others run here, each in a process of
-its own.
+into its folder only what it declares to read; so does one that reads full trainings of
+what it trains briefly itself. The others run here, each in a process of its own.
 """
 
 import os
+import re
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 from caebook import data
-from caebook.build.chapters import find_chapters
+from caebook.build.chapters import Chapter, find_chapters
 from caebook.build.reference import kept_files
 from caebook.files import root
 
-READERS = [chapter for chapter in find_chapters() if chapter.declared["reads"]]
+
+def systems(names: list[str]) -> set[str]:
+    """Whose runs these are: ``reference/deep+*`` and ``deep{short}-…`` are of deep."""
+    found = (name.removeprefix("reference/") for name in names)
+    return {re.split(r"[+{*]", name)[0].rstrip("-") for name in found}
+
+
+def reads_from_others(chapter: Chapter) -> bool:
+    """Whether it reads runs of a system that it does not train itself."""
+    declared = chapter.declared
+    return not systems(declared["reads"]) <= systems(declared["writes"])
+
+
+READERS = [chapter for chapter in find_chapters() if reads_from_others(chapter)]
 NAMES = [chapter.name for chapter in READERS]
+
+#: What `runs.load` and `runs.find` print of runs in ``reference/``.
+USED = r"(?:using|found \d+ full trainings of) (\S+) \(reference\)"
 
 #: Fast chapters whose verdicts on MNIST differ from those on drawn digits.
 ON_MNIST = ("09_uqi", "11_results")
@@ -59,7 +77,8 @@ def run(clone: Path, page: str, digits: str, *edits: str) -> list[str]:
 def test_chapter_runs_alone(clone, page, digits):
     if digits == "mnist" and data.locate("mnist") is None:
         pytest.skip("the real MNIST is not here")
-    used = [line for line in run(clone, page, digits) if line.startswith("using ")]
+    lines = run(clone, page, digits)
+    used = [line for line in lines if line.startswith(("using ", "found "))]
     of_reference = [line for line in used if "(reference)" in line]
     assert of_reference
     if digits == "glyph-digits":  # MNIST's runs are named as such
@@ -68,21 +87,26 @@ def test_chapter_runs_alone(clone, page, digits):
 
 
 def test_learners_edits_of_chapter_3_run_through(clone):
-    """Other filters in one tab, another data set in its cell, another recipe."""
+    """Other filters in one tab, other data, another recipe, and `networks = mine`."""
     lines = run(
         *(clone, "03_shallow", "mnist"),
-        *("layers.MaxPooling2D(), conv(64)]", "layers.MaxPooling2D(), conv(16)]"),
+        *("def keras_shallow(maps=64)", "def keras_shallow(maps=16)"),
+        *("def torch_shallow(maps=64)", "def torch_shallow(maps=3)"),
         *("data.load(settings.digits)", "data.load('glyph-letters')"),
         *('settings.recipe("shallow")', "SHORT"),
         *("import bz2\n", "import bz2\nfrom caebook.training import Recipe\n"
-          "SHORT = Recipe(epochs=1, train_images=300, learning_rate=2e-3)\n"),
+          "SHORT = Recipe(epochs=1, train_images=300, loss='mse')\n"),
+        *("networks = trained", "networks = mine"),
+        *("torch_ladder(49)", "torch_ladder(40)"),
     )  # fmt: skip
-    assert sum("change `channels`" in line for line in lines) == 1
+    assert "code: (14, 14, 16) channels last" in lines
     used = [line for line in lines if line.startswith("using ")]
-    assert len(used) == 2
-    for framework, line in zip(("keras", "torch"), used, strict=True):
+    for framework, line in zip(("keras", "torch"), used[:2], strict=True):
         assert f"using shallow+short-{framework}-glyph-letters-s0 (this build)" in line
         assert "1 epoch of 300 images" in line
+    # The rest of the page shows the learner's networks: 3 maps of 14 × 14, and 40.
+    assert f"{3 * 14 * 14:,} numbers" in "\n".join(lines)
+    assert any(line.startswith("40 numbers (yours)") for line in lines)
 
 
 def test_reference_holds_what_chapters_read_from_each_other():
@@ -97,5 +121,12 @@ def test_reference_holds_what_chapters_read_from_each_other():
 
 def test_chapters_of_the_book_read_what_they_declare(smoke_book):
     """What a build has is not silently replaced by ``reference/``."""
-    for path in (smoke_book / "notebooks").glob("*.ipynb"):
-        assert "(reference)" not in path.read_text(encoding="utf-8"), path.name
+    for chapter in find_chapters():
+        planned = chapter.planned_reads()
+        for path in (smoke_book / "notebooks").glob(f"{chapter.path.stem}*.ipynb"):
+            text = path.read_text(encoding="utf-8")
+            for name in re.findall(USED, text):
+                assert any(
+                    fnmatchcase(name, pattern) or name == pattern.partition("+")[0]
+                    for pattern in planned
+                ), f"{path.name}: {name}"

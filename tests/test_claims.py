@@ -132,6 +132,14 @@ def test_a_run_that_is_missing_is_not_comparable(project):
     assert first["Keras"] == "–"
 
 
+def test_a_number_of_other_images_is_never_compared(project):
+    path = claims_file(root(), mse={**ENTRY, "value": 0.01, "tolerance": 0.1,
+                                    "data": "another alphabet"})  # fmt: skip
+    assert claims.read(path)["mse"].data == "another alphabet"
+    table = claims.table("04_deep", {"mse": {"torch": 0.01}}, settings=project)
+    assert table.rows[0]["verdict"] == "not comparable"
+
+
 @pytest.mark.parametrize(
     "measured", [{"mse": {"torch": 0.01}}, {"mse": {}, "shape": {}, "third": {}}]
 )

@@ -46,7 +46,8 @@ def test_glue_writes_what_myst_nb_writes():
 @pytest.mark.parametrize(
     ("value", "spec", "text"),
     [
-        (np.float32(0.25), ".1%", "25.0%"),
+        (np.float32(0.25), ".1%", "25.0 %"),
+        ("20% higher, or 7 %", "", "20 % higher, or 7 %"),
         (12_544, ",", "12,544"),
         (np.int64(74_497), ",", "74,497"),
         (0.5, "", "0.5"),

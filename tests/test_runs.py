@@ -557,20 +557,6 @@ def test_drawn_digits_without_a_run_get_one_of_mnist(project, settings, capsys):
         runs.load("deep", "keras", "glyph-letters", settings=settings)
 
 
-def test_drawn_digits_without_an_experiment_get_that_of_mnist(
-    project, settings, capsys
-):
-    run = save(settings, variant="depth1+short")
-    on_mnist(run, project / "reference")
-    capsys.readouterr()
-    (run,) = runs.find("deep", "glyph-digits", settings=settings)
-    assert run.instead_of == "glyph-digits"
-    assert capsys.readouterr().out == (
-        "using 1 runs of deep (reference), trained briefly (2 epochs of 1,000 images "
-        "of mnist); the images of this page are drawn\n"
-    )
-
-
 def test_record_without_models_is_found_but_not_loaded(project, settings):
     run = save(settings, variant="depth1")
     reference = project / "reference" / run.name
@@ -593,7 +579,7 @@ def test_all_full_trainings_of_a_system_are_found(project, settings, capsys):
     capsys.readouterr()
 
     def found(dataset):
-        found = runs.find_trained("deep", dataset, settings=settings)
+        found = runs.find("deep", dataset, settings=settings)
         return [(run.record.variant, run.instead_of) for run in found]
 
     assert found("glyph-digits") == [("matched+fast", None), ("source", None)]
@@ -643,57 +629,6 @@ def test_nothing_replaces_a_short_run_or_another_variant(settings):
     runs.load("deep", "keras", "glyph-digits", "short", settings=settings)
     with pytest.raises(RunError, match="-s1"):
         runs.load("deep", "keras", "glyph-digits", seed=1, settings=settings)
-
-
-@pytest.mark.parametrize(
-    ("profile", "there", "found"),
-    [
-        ("reader", "reference build", "reference"),
-        ("reader", "build", "build"),
-        ("reader", "brief build", "build"),
-        ("reader", "brief", "brief"),
-        ("full", "reference full-build", "full-build"),
-        ("full", "reference build", "reference"),
-        ("full", "reference", "reference"),
-        ("smoke", "reference build", "reference"),
-        ("smoke", "reference", "reference"),
-        ("smoke", "reference brief", "reference"),
-        ("reader", "", None),
-    ],
-)
-def test_runs_of_an_experiment_come_from_one_place(
-    project, capsys, profile, there, found
-):
-    folders = {
-        "reference": "reference",
-        "brief": "reference",
-        "build": f"build/{profile}/runs",
-        "full-build": f"build/{profile}/runs",
-    }
-    variants = {
-        "reference": ["depth1"],
-        "full-build": ["depth1", "depth2"],
-        "brief": ["depth1+short"],
-        "build": ["depth1+short", "depth2+short"],
-    }
-    saving = Settings("reader", "glyph-digits", "x", 0, project / "elsewhere")
-    for where in there.split():
-        for variant in [*variants[where], "short"]:  # "short" has no part in it
-            run = save(saving, variant=variant)
-            shutil.rmtree(project / folders[where] / run.name, ignore_errors=True)
-            os.renames(run.folder, project / folders[where] / run.name)
-    settings = settings_of(project, profile)
-    capsys.readouterr()
-    if found is None:
-        with pytest.raises(RunError, match="no run of deep on glyph-digits"):
-            runs.find("deep", "glyph-digits", settings=settings)
-        return
-    runs_found = runs.find("deep", "glyph-digits", settings=settings)
-    assert [run.record.variant for run in runs_found] == variants[found]
-    assert {run.folder.parent for run in runs_found} == {project / folders[found]}
-    assert f"using {len(runs_found)} runs of deep" in capsys.readouterr().out
-    with pytest.raises(RunError, match="on mnist"):
-        runs.find("deep", "mnist", settings=settings)
 
 
 def test_error_says_where_a_run_was_looked_for_and_what_to_do(project, settings):

@@ -199,15 +199,18 @@ def test_a_framework_without_its_counterpart_is_reported(caplog):
     assert record.levelname == "WARNING" and "tab-torch" in record.getMessage()
 
 
-def test_solutions_are_called_solutions():
-    made = document(cell(["hide-cell", "solution"]), cell(["hide-cell"]))
-    solution, other = made[0].children
-    for node in (solution, other):
-        node["hide_mode"] = "all"
+def test_a_fold_says_whether_it_holds_a_solution_an_output_or_code():
+    made = document(
+        cell(["hide-cell", "solution"]), cell(["hide-cell"]), cell(["hide-output"])
+    )
+    solution, other, output = made[0].children
+    for node in (solution, other, output):
+        node["hide_mode"] = "output" if node is output else "all"
         node["prompt_show"] = node["prompt_hide"] = "code"
-    extension("framework_tabs").SolutionPrompts(made).apply()
+    extension("framework_tabs").FoldPrompts(made).apply()
     assert solution["prompt_show"] == "Solution"
     assert other["prompt_show"] == "code"
+    assert output["prompt_show"] == "Show the output"
 
 
 def test_chapter_figure_finds_a_figure_by_name_with_its_alternative_text():
@@ -374,8 +377,8 @@ ADDRESS, COMMIT = "https://github.com/someone/book", "0123456789abcdef" * 2 + "0
 
 #: Distributions that Colab has, of those that chapters import or training needs.
 ON_COLAB = {
-    "ipython", "keras", "matplotlib", "numpy", "pandas", "pillow", "pyyaml",
-    "requests", "scikit-image", "scipy", "tensorflow", "tensorflow-cpu", "torch", "tqdm",
+    "ipython", "keras", "matplotlib", "numpy", "pandas", "pillow", "pyyaml", "requests",
+    "scikit-image", "scipy", "tensorflow", "tensorflow-cpu", "torch", "tqdm",
 }  # fmt: skip
 
 

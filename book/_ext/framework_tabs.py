@@ -5,7 +5,7 @@ one sphinx-design tab-set, with one tab for each framework. All tab-sets of the 
 share a sync group: sphinx-design's script switches them together and stores the choice
 in the browser.
 
-The prompt above a folded cell that is tagged ``solution`` is set here as well.
+The prompts of folded solutions and of folded outputs are set here as well.
 """
 
 from typing import Any
@@ -97,8 +97,8 @@ class FrameworkTabs(SphinxTransform):
             )
 
 
-class SolutionPrompts(SphinxTransform):
-    """Label the folded cell of a worked solution “Solution”."""
+class FoldPrompts(SphinxTransform):
+    """Label a folded solution “Solution”, and a folded output as an output."""
 
     default_priority = 400
 
@@ -106,10 +106,13 @@ class SolutionPrompts(SphinxTransform):
         for cell in self.document.findall(nodes.container):
             if "solution" in cell_tags(cell) and cell.get("hide_mode"):
                 cell["prompt_show"], cell["prompt_hide"] = "Solution", "Hide solution"
+            elif cell.get("hide_mode") == "output":
+                cell["prompt_show"] = "Show the output"
+                cell["prompt_hide"] = "Hide the output"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the transforms with Sphinx."""
     app.add_transform(FrameworkTabs)
-    app.add_transform(SolutionPrompts)
+    app.add_transform(FoldPrompts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

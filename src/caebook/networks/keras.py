@@ -144,19 +144,20 @@ class DepthToSpace(layers.Layer):
         return keras.ops.depth_to_space(maps, 2)
 
 
+def keras_double(enlarge, outputs):
+    """Layers that double the side of maps, by the way that `enlarge` names."""
+    if enlarge == "subpixel":
+        return [layers.Conv2D(4 * outputs, 3, padding="same"), DepthToSpace()]
+    if enlarge in ("nearest", "bilinear"):
+        conv = layers.Conv2D(outputs, 3, padding="same")
+        return [layers.UpSampling2D(interpolation=enlarge), conv]
+    kernel = {"transposed2": 2, "transposed3": 3, "transposed4": 4}[enlarge]
+    return [layers.Conv2DTranspose(outputs, kernel, strides=2, padding="same")]
+
+
+# notebooks/06_transposed.ipynb
 def keras_transposed(enlarge="transposed2", maps=16):
     """`enlarge`: how the decoder doubles a side; `maps`: how many maps it then has."""
-
-    def double(outputs):
-        if enlarge == "subpixel":
-            conv = layers.Conv2D(4 * outputs, 3, padding="same")
-            return [conv, DepthToSpace()]
-        if enlarge in ("nearest", "bilinear"):
-            conv = layers.Conv2D(outputs, 3, padding="same")
-            return [layers.UpSampling2D(interpolation=enlarge), conv]
-        kernel = {"transposed2": 2, "transposed3": 3, "transposed4": 4}[enlarge]
-        return [layers.Conv2DTranspose(outputs, kernel, strides=2, padding="same")]
-
     encoder = keras.Sequential(
         [
             keras.Input((28, 28, 1)),
@@ -169,16 +170,16 @@ def keras_transposed(enlarge="transposed2", maps=16):
     decoder = keras.Sequential(
         [
             keras.Input((7, 7, 4)),
-            *double(maps),
+            *keras_double(enlarge, maps),
             layers.ReLU(),
-            *double(1),
+            *keras_double(enlarge, 1),
             layers.Activation("sigmoid"),
         ]
     )
     return keras.Sequential([encoder, decoder])
 
 
-# notebooks/06_transposed.ipynb
+# notebooks/07_shapes_that_do_not_close.ipynb
 def keras_wide_kernel(last="sigmoid"):
     encoder = keras.Sequential(
         [
@@ -202,11 +203,11 @@ def keras_wide_kernel(last="sigmoid"):
 
 
 # notebooks/08_sixteen.ipynb
-def keras_code16():
-    def conv(filters, activation="relu", padding="same"):
-        return layers.Conv2D(filters, 3, padding=padding, activation=activation)
+def keras_code16_encoder():
+    def conv(filters, activation="relu"):
+        return layers.Conv2D(filters, 3, padding="same", activation=activation)
 
-    encoder = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
             conv(64),
@@ -218,6 +219,14 @@ def keras_code16():
             conv(1, "sigmoid"),
         ]
     )
+
+
+# notebooks/08_sixteen.ipynb
+def keras_code16():
+    def conv(filters, activation="relu", padding="same"):
+        return layers.Conv2D(filters, 3, padding=padding, activation=activation)
+
+    encoder = keras_code16_encoder()
     decoder = keras.Sequential(
         [
             keras.Input((4, 4, 1)),

@@ -39,6 +39,7 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(images))
 
 
+# notebooks/03_shallow.ipynb
 def torch_shallow(maps=64):
     encoder = nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1),
@@ -149,23 +150,25 @@ def torch_ladder(code, poolings=1, extra=0):
 
 
 # notebooks/06_transposed.ipynb
+def torch_double(enlarge, inputs, outputs):
+    """Layers that double the side of maps, by the way that `enlarge` names."""
+    if enlarge == "subpixel":
+        conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1)
+        return [conv, nn.PixelShuffle(2)]
+    if enlarge in ("nearest", "bilinear"):
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+        return [nn.Upsample(scale_factor=2, mode=enlarge), conv]
+    options = {
+        "transposed2": dict(kernel_size=2),
+        "transposed3": dict(kernel_size=3, padding=1, output_padding=1),
+        "transposed4": dict(kernel_size=4, padding=1),
+    }[enlarge]
+    return [nn.ConvTranspose2d(inputs, outputs, stride=2, **options)]
+
+
+# notebooks/06_transposed.ipynb
 def torch_transposed(enlarge="transposed2", maps=16):
     """`enlarge`: how the decoder doubles a side; `maps`: how many maps it then has."""
-
-    def double(inputs, outputs):
-        if enlarge == "subpixel":
-            conv = nn.Conv2d(inputs, 4 * outputs, 3, padding=1)
-            return [conv, nn.PixelShuffle(2)]
-        if enlarge in ("nearest", "bilinear"):
-            conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-            return [nn.Upsample(scale_factor=2, mode=enlarge), conv]
-        options = {
-            "transposed2": dict(kernel_size=2),
-            "transposed3": dict(kernel_size=3, padding=1, output_padding=1),
-            "transposed4": dict(kernel_size=4, padding=1),
-        }[enlarge]
-        return [nn.ConvTranspose2d(inputs, outputs, stride=2, **options)]
-
     encoder = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
@@ -174,11 +177,16 @@ def torch_transposed(enlarge="transposed2", maps=16):
         nn.ReLU(),
         nn.MaxPool2d(2),
     )
-    decoder = nn.Sequential(*double(4, maps), nn.ReLU(), *double(maps, 1), nn.Sigmoid())
+    decoder = nn.Sequential(
+        *torch_double(enlarge, 4, maps),
+        nn.ReLU(),
+        *torch_double(enlarge, maps, 1),
+        nn.Sigmoid(),
+    )
     return Autoencoder(encoder, decoder)
 
 
-# notebooks/06_transposed.ipynb
+# notebooks/07_shapes_that_do_not_close.ipynb
 def torch_wide_kernel(last=nn.Sigmoid):
     encoder = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
@@ -200,8 +208,8 @@ def torch_wide_kernel(last=nn.Sigmoid):
 
 
 # notebooks/08_sixteen.ipynb
-def torch_code16():
-    encoder = nn.Sequential(
+def torch_code16_encoder():
+    return nn.Sequential(
         nn.Conv2d(1, 64, 3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
@@ -214,6 +222,11 @@ def torch_code16():
         nn.Conv2d(16, 1, 3, padding=1),
         nn.Sigmoid(),
     )
+
+
+# notebooks/08_sixteen.ipynb
+def torch_code16():
+    encoder = torch_code16_encoder()
     decoder = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),

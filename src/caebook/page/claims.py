@@ -43,6 +43,8 @@ class Claim(BaseModel):
     value, tolerance : the claimed number, and by what share ours may differ; None for
         a claim that is true or false
     training : whether it holds for a network after the source's whole training only
+    data : the source's images, where this book does not have them: what it measured
+        on them can never be compared
     """
 
     model_config = ConfigDict(**{**STRICT, "extra": "forbid"}, frozen=True)
@@ -57,6 +59,7 @@ class Claim(BaseModel):
     value: float | None = None
     tolerance: float | None = None
     training: bool = False
+    data: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Claim:
@@ -174,6 +177,8 @@ def table(
 def _verdict(
     claim: Claim, value: Value, framework: str, runs: Sequence[Run]
 ) -> Verdict:
+    if claim.data is not None:
+        return "not comparable"
     if claim.training:
         own = [
             run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from IPython.display import display
 
 _PREFIX = "application/papermill.record/"
@@ -20,14 +22,15 @@ def glue(name: str, value: object, spec: str = "") -> None:
     value
         Any value that `format` takes.
     spec
-        Format specification, such as ``".1%"`` or ``","``.
+        Format specification, such as ``".1%"`` or ``","``. Per cent are written with a
+        space, "84 %", as in the rest of the book.
 
     Raises
     ------
     TypeError, ValueError
         If `spec` does not fit the value.
     """
-    text = format(value, spec)
+    text = re.sub(r"(?<=\d)%", " %", format(value, spec))
     display(
         # In quotes, because MyST-NB would read the digits of "12,544" as a pair.
         {f"{_PREFIX}text/plain": repr(text)},

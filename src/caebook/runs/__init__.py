@@ -5,7 +5,7 @@ from caebook.runs.inference import BATCH, Network
 from caebook.runs.names import parse_id, run_id
 from caebook.runs.record import MODELS, SCHEMA, Record
 from caebook.runs.save import TOLERANCE, save
-from caebook.runs.store import Run, find, find_trained, list_runs, load, read
+from caebook.runs.store import Run, find, list_runs, load, read
 
 __all__ = [
     "BATCH",
@@ -17,7 +17,6 @@ __all__ = [
     "Run",
     "RunError",
     "find",
-    "find_trained",
     "list_runs",
     "load",
     "parse_id",

@@ -229,45 +229,6 @@ def _variants(variant: str, brief: bool) -> list[str]:
 
 
 def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
-    """All runs of an experiment, by name, from the first place that has any.
-
-    Places are in the order of `load`; full and brief trainings are never mixed. Of two
-    full trainings of one name, the better place's is taken. Records are complete, but
-    models may be missing.
-
-    Parameters
-    ----------
-    system : the experiment's, e.g. ``"ladder"``; its runs are variants and seeds
-
-    Raises
-    ------
-    RunError
-        If there is none; the message says where they were looked for.
-    """
-    kinds: dict[tuple[str, bool], list[_Place]] = {}
-    for place in _places(dataset, settings):
-        kinds.setdefault((place.dataset, place.brief), []).append(place)
-    for (trained_on, brief), places in kinds.items():
-        found: dict[str, Run] = {}
-        for place in places:
-            for path in sorted(place.folder.glob(f"{system}+*/run.json")):
-                run = _used_for(dataset, read(path.parent))
-                variant = run.record.variant
-                suits = variant != "short" and variant.endswith("+short") == brief
-                if suits and run.record.dataset == trained_on:
-                    found.setdefault(run.name, run)
-        if found:
-            runs = [found[name] for name in sorted(found)]
-            origins = sorted({_origin(run.folder.parent) for run in runs})
-            print(
-                f"using {len(runs)} runs of {system} ({' and '.join(origins)})"
-                f"{_training(runs[0], places[0])}"
-            )
-            return runs
-    raise RunError(_missing(f"run of {system} on {dataset}", settings))
-
-
-def find_trained(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     """All full trainings of a system, by name: every recipe, variant and seed.
 
     Of two trainings of one name, the better place's is taken; places are in the order
