@@ -45,7 +45,7 @@ ON_MNIST = ("09_uqi", "11_results")
 @pytest.fixture
 def clone(tmp_path) -> Path:
     """What a fresh clone holds of what a chapter uses."""
-    for name in ("notebooks", "reference", "_config.yml"):
+    for name in ("book", "notebooks", "reference", "_config.yml"):
         (tmp_path / name).symlink_to(root() / name)
     return tmp_path
 
