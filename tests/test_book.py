@@ -151,8 +151,8 @@ def length(chapter: Chapter) -> tuple[int, int]:
     words = lines = 0
     for cell in chapter.notebook.cells:
         if cell.cell_type == "markdown":
-            text = re.sub(r"```.*?```|:::\{admonition\}|^:\w+:.*$", "", cell.source,
-                          flags=re.DOTALL | re.MULTILINE)  # fmt: skip
+            text = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
+            text = re.sub(r"^:(::)?\{?\w+[:}].*$", "", text, flags=re.MULTILINE)
             words += len(re.findall(r"[^\W\d_][\w’'-]*", text))
         elif not FOLDED & set(tags(cell)):
             lines += sum(1 for line in cell.source.splitlines() if line.strip())

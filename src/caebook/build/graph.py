@@ -24,6 +24,7 @@ from caebook.build.launch import launch_branch, launch_settings, repository_addr
 from caebook.environment import writable_home
 from caebook.errors import BuildError
 from caebook.files import digest, digest_files, root, write_text
+from caebook.page import claims
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -129,6 +130,7 @@ def dependencies(chapter: Chapter, build: Build, package: Package) -> dict:
         "lock": digest_files([root() / "requirements.lock"]),
         "rooms": _room_digests(imported, package),
         "networks": package.definition_digests("networks", imported),
+        "claims": _claims_digest(chapter, imported),
         "code": chapter.code_digest(),
         "reads": chapter.reads(build),
         "writes": chapter.writes(build),
@@ -137,6 +139,14 @@ def dependencies(chapter: Chapter, build: Build, package: Package) -> dict:
             for name in reference_runs(chapter, build)
         },
     }
+
+
+def _claims_digest(chapter: Chapter, imported: set[str]) -> str | None:
+    """Changes when the chapter's claims do; None if it has none to judge."""
+    if "caebook.page.claims" not in imported:
+        return None
+    own = [c for c in claims.read().values() if c.chapter == chapter.name]
+    return digest([claim.model_dump_json() for claim in own])
 
 
 def _site_dependencies(chapters: list[Chapter], package: Package) -> dict:
