@@ -182,7 +182,7 @@ class Project:
             patch.delenv("CAEBOOK_LAUNCH_BRANCH", raising=False)
             patch.setattr(building, "PACKAGE", self.package)
             building.prepare(build, list(only))
-            return set(building.pending(build))
+            return set(building.pending(build.folder))
 
     def page(self, name: str) -> str:
         return (self.build / "html" / "notebooks" / f"{name}.html").read_text()
