@@ -203,7 +203,8 @@ LOOK = r"""() => {
       source: image.getAttribute("src"),
       alt: image.getAttribute("alt"),
       width: image.naturalWidth,
-      inArticle: article.contains(image),
+      // the launch buttons above a chapter are the theme's
+      inArticle: article.contains(image) && !image.closest(".bd-header-article"),
     })),
     formulas: formulas.length,
     drawn: formulas.filter((e) => e.querySelector("mjx-container svg path, svg use"))
