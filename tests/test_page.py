@@ -11,6 +11,7 @@ from decimal import Decimal
 from importlib import metadata
 
 import numpy as np
+import pandas
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
@@ -292,3 +293,21 @@ def test_provenance_of_a_page(tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", found["created"])
     assert str(tmp_path) not in json.dumps(found)
     page.downloads("runs", [], about=found)  # JSON can hold it
+
+
+def test_caption_stands_in_the_html_only():
+    table = page.table([{"a": 1}], caption="Small & <plain>.")
+    assert (
+        "<caption><span>Small &amp; &lt;plain&gt;.</span></caption>"
+        in table._repr_html_()
+    )
+    assert "caption" not in page.table([{"a": 1}])._repr_html_()
+    assert "Small" not in repr(table)
+
+
+def test_a_data_frame_is_a_table_and_what_is_missing_a_dash():
+    frame = pandas.DataFrame({"kind": ["x", "x", "y"], "value": [1.0, 3.0, None]})
+    assert page.table(frame).rows[0] == {"kind": "x", "value": 1.0}
+    means = page.table(frame.groupby("kind").mean())
+    assert means.columns == ["kind", "value"]
+    assert repr(means).splitlines()[1:] == ["x         2", "y         –"]

@@ -44,7 +44,11 @@ class Table:
             for name, aligned in zip(self.columns, right, strict=True)
         )
         body = "".join(f"<tr>{self._html_cells(row, right)}</tr>" for row in self.rows)
-        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
+        caption = ""
+        if (
+            self.caption
+        ):  # in a block of its own, which stays where a wide table scrolls
+            caption = f"<caption><span>{escape(self.caption)}</span></caption>"
         kind = "table sortable" if self.sortable else "table"
         return (
             f'<div class="pst-scrollable-table-container"><table class="{kind}">'
