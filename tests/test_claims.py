@@ -146,3 +146,8 @@ def test_a_number_of_other_images_is_never_compared(project):
 def test_every_claim_must_be_measured(project, measured):
     with pytest.raises(ClaimError, match=r"differ in: (shape|third)"):
         claims.table("04_deep", measured, settings=project)
+
+
+def test_a_claim_needs_a_framework_that_measured_it(project):
+    with pytest.raises(ClaimError, match="mse was measured in no framework"):
+        claims.table("04_deep", {"mse": {}, "shape": {"torch": True}}, settings=project)

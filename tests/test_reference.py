@@ -17,11 +17,7 @@ RUNS = runs.list_runs(root() / "reference")
 #: Brief trainings, for chapters that are run alone; see `caebook.build.reference`.
 BRIEF = [run for run in RUNS if run.record.variant.split("+")[-1] == "short"]
 #: Runs of which the models are kept, not only the record.
-WITH_MODELS = [
-    run
-    for run in RUNS
-    if run.record.seed == 0 and not (run in BRIEF and run.record.system == "ladder")
-]
+WITH_MODELS = [run for run in RUNS if run.record.seed == 0]
 
 
 def each(chosen: list[runs.Run]) -> pytest.MarkDecorator:

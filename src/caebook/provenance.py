@@ -16,6 +16,7 @@ def git_version() -> str | None:
     """Commit of the checkout, ``-dirty`` if files changed; None outside a checkout.
 
     New runs under ``reference/`` do not count as changes: one training follows another.
+    Where git cannot tell, the checkout counts as changed.
     """
     if not (root() / ".git").exists():  # a repository further up is not this project
         return None
@@ -24,8 +25,8 @@ def git_version() -> str | None:
         return None
     runs = ":(exclude)reference/*/*"
     changed = _git("diff", "--quiet", "HEAD", "--", ".", runs)
-    dirty = changed is not None and changed.returncode == 1
-    return commit.stdout.strip() + "-dirty" * dirty
+    clean = changed is not None and changed.returncode == 0
+    return commit.stdout.strip() + "-dirty" * (not clean)
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess[str] | None:

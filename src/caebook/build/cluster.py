@@ -19,12 +19,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
 
+from caebook.build.polling import polling
 from caebook.errors import BuildError
 from caebook.files import write_text
 
@@ -145,28 +145,20 @@ def submitting(profile: Path, folder: Path) -> Iterator[None]:
         shutil.rmtree(old, ignore_errors=True)
     logs.mkdir()
     write_text(note, f"{profile}\n")
-    ended = threading.Event()
-    thread = threading.Thread(target=_follow, args=(logs, ended))
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _follow(logs: Path, ended: threading.Event) -> None:
     printed: dict[Path, int] = {}  # bytes of each file
-    last = False
-    while not last:
-        last = ended.wait(_POLL)
-        for path in sorted(logs.glob("*.txt")):
-            try:
-                with open(path, "rb") as file:
-                    file.seek(printed.get(path, 0))
-                    lines, newline, _ = file.read().rpartition(b"\n")
-            except OSError:  # a shared file system's; try again
-                continue
-            if newline:
-                printed[path] = printed.get(path, 0) + len(lines) + 1
-                print(lines.decode(errors="replace"), flush=True)
+    with polling(lambda: _show_new(logs, printed), _POLL):
+        yield
+
+
+def _show_new(logs: Path, printed: dict[Path, int]) -> None:
+    """Print the lines that were added to the logs since the last call."""
+    for path in sorted(logs.glob("*.txt")):
+        try:
+            with open(path, "rb") as file:
+                file.seek(printed.get(path, 0))
+                lines, newline, _ = file.read().rpartition(b"\n")
+        except OSError:  # a shared file system's; try again
+            continue
+        if newline:
+            printed[path] = printed.get(path, 0) + len(lines) + 1
+            print(lines.decode(errors="replace"), flush=True)

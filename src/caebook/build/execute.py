@@ -14,11 +14,11 @@ import re
 import resource
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
 import nbformat
 from nbformat import NotebookNode
@@ -32,6 +32,7 @@ from caebook.build.chapters import (
     stored,
     stored_files,
 )
+from caebook.build.polling import polling
 from caebook.errors import ChapterError
 from caebook.files import root, write_text
 from caebook.provenance import now
@@ -185,24 +186,16 @@ class Progress:
     def following(self, log: Path) -> Iterator[None]:
         """Show the lines that are written to `log`, soon after each is written."""
         log.touch()
-        ended = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(log, ended))
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-
-    def _follow(self, log: Path, ended: threading.Event) -> None:
         unfinished = ""
-        with open(log, encoding="utf-8") as file:
-            last = False
-            while not last:
-                last = ended.wait(_POLL)
-                *lines, unfinished = (unfinished + file.read()).split("\n")
-                for line in lines:
-                    say(self.chapter.name, f"{'':<19} {line}")
+
+        def show() -> None:
+            nonlocal unfinished
+            *lines, unfinished = (unfinished + file.read()).split("\n")
+            for line in lines:
+                say(self.chapter.name, f"{'':<19} {line}")
+
+        with open(log, encoding="utf-8") as file, polling(show, _POLL):
+            yield
 
     def describe(self) -> str:
         """How far the execution got, for the message about a failure."""
@@ -219,9 +212,9 @@ def _begins(cell: NotebookNode) -> str:
     return cell.source.strip().partition("\n")[0][:60]
 
 
-def say(name: str, text: str) -> None:
-    """Print a line of progress under a chapter's name."""
-    print(f"{name:<16} {text}", flush=True)
+def say(name: str, text: str, file: TextIO | None = None) -> None:
+    """Print a line of progress under a job's name; by default on standard output."""
+    print(f"{name:<16} {text}", file=file, flush=True)
 
 
 def _check_written(chapter: Chapter, build: Build, work: Path) -> None:

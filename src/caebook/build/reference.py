@@ -1,9 +1,8 @@
 """Keeps in ``reference/`` what chapters read from each other, for a chapter run alone.
 
 ``python -m caebook.build.reference`` copies it from the finished build of the profile
-``reader``: the brief trainings of networks that have no fully trained run there, the
-and the findings. Run it on MNIST, after chapters have
-changed what they record.
+``reader``: the brief trainings of networks that have no fully trained run there, and
+the findings. Run it on MNIST, after chapters have changed what they record.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 
 from caebook import data, networks, runs
 from caebook.build.execute import JOB_ENVIRONMENT, say
@@ -68,16 +67,20 @@ def check(run: runs.Run, training: Training, dataset: data.Dataset) -> None:
     record = run.record
     if run.name != training.name or record.recipe != training.recipe:
         raise PlanError(f"{run.name} is not the training of the plan")
-    if record.test.mse is None:  # a classifier
-        return
-    images = dataset.test_images[: record.test.images]
-    part = slice(None, None, max(1, len(images) // CHECKED))
-    errors = metrics.mse(images[part], run.reconstruct(images[part]))
-    allowed = 6 * errors.std(ddof=1) / len(errors) ** 0.5
-    if not abs(errors.mean() - record.test.mse) <= allowed:
+    part = slice(None, record.test.images, max(1, record.test.images // CHECKED))
+    images, labels = dataset.test_images[part], dataset.test_labels[part]
+    if record.kind == "classifier":
+        recorded = record.test.accuracy
+        values = run.classify(images).argmax(axis=1) == labels
+    else:
+        recorded = record.test.mse
+        values = metrics.mse(images, run.reconstruct(images))
+    allowed = 6 * values.std(ddof=1) / len(values) ** 0.5
+    if not abs(values.mean() - recorded) <= allowed:
+        score = "accuracy" if record.kind == "classifier" else "MSE"
         raise PlanError(
-            f"{run.name}: its record says MSE {record.test.mse:.3g}, but its weights "
-            f"give {errors.mean():.3g}"
+            f"{run.name}: its record says {score} {recorded:.3g}, but its weights give "
+            f"{values.mean():.3g}"
         )
 
 
@@ -89,7 +92,7 @@ def _land(run: runs.Run, training: Training) -> runs.Run:
 
 
 class _Named(io.TextIOBase):
-    """A stream whose lines are printed under the training's name."""
+    """Standard output, with the training's name in front of each line."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -97,16 +100,9 @@ class _Named(io.TextIOBase):
 
     def write(self, text: str) -> int:
         *lines, self.line = (self.line + text).split("\n")
-        with contextlib.redirect_stdout(sys.__stdout__):
-            for line in lines:
-                say(self.name, line)
+        for line in lines:
+            say(self.name, line, file=sys.__stdout__)
         return len(text)
-
-
-@contextlib.contextmanager
-def _named_lines(name: str) -> Iterator[None]:
-    with contextlib.redirect_stdout(_Named(name)):
-        yield
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,11 +115,14 @@ def main(arguments: list[str] | None = None) -> int:
         command = [sys.executable, "-m", "caebook.build.train_planned", name]
         os.execve(sys.executable, command, {**os.environ, **JOB_ENVIRONMENT})
     started = time.process_time()
+    report = folder() / "failed" / f"{name}.txt"
+    report.unlink(missing_ok=True)  # of a first attempt
     try:
-        with _named_lines(name):
+        with contextlib.redirect_stdout(_Named(name)):
             run = train_planned(find_training(name))
     except (CaebookError, ValueError) as error:
-        write_text(folder() / "failed" / f"{name}.txt", f"{name}: {error}\n")
+        write_text(report, f"{name}: {error}\n")
+        print(error, file=sys.stderr)  # for Snakemake's log
         say(name, "failed")
         return 1
     seconds = round(time.process_time() - started)

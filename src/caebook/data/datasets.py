@@ -140,8 +140,6 @@ class Dataset:
             self.train_labels[held_out],
         )
 
-    # --- the front door ---------------------------------------------------------------
-
     def sorted_split(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Images to train and to validate on, from a file sorted by class.
 
@@ -175,6 +173,9 @@ class Dataset:
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:
     """`count` of the rows, evenly spread, in their order."""
     return rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+
+
+# --- the front door ---------------------------------------------------------------
 
 
 def load(name: str) -> Dataset:

@@ -22,7 +22,6 @@ from caebook.runs import Run, findings
 from caebook.settings import Settings
 from caebook.validation import STRICT, describe
 
-#: Columns of the table, and of the finding: the verdict stands where a phone shows it.
 FRAMEWORKS = {"keras": "Keras", "torch": "PyTorch"}
 
 Value = Number | bool | str | None
@@ -139,7 +138,8 @@ def table(
     Raises
     ------
     ClaimError
-        If a claim of the chapter was not measured, or is unknown.
+        If a claim of the chapter was not measured, is unknown, or is of another kind
+        than what was measured.
     """
     claims = {k: claim for k, claim in read().items() if claim.chapter == chapter}
     if claims.keys() != measured.keys():
@@ -154,14 +154,15 @@ def table(
             shown[label] = _show(value) if text is None else text
             if framework in measured[name]:
                 verdicts[label] = _verdict(claim, value, framework, runs)
-        verdict = " or ".join(dict.fromkeys(verdicts.values()))
-        if len(set(verdicts.values())) > 1:
-            verdict = "; ".join(f"{label}: {v}" for label, v in verdicts.items())
+        if not verdicts:
+            raise ClaimError(f"{chapter}: {name} was measured in no framework")
+        first, *others = dict.fromkeys(verdicts.values())
+        differ = "; ".join(f"{label}: {v}" for label, v in verdicts.items())
         rows.append(
             {
                 "system": claim.system,
                 "claim": claim.claim,
-                "verdict": verdict,
+                "verdict": differ if others else first,
                 "claimed": "–" if claim.value is None else _show(claim.value),
                 **shown,
                 "source": claim.source,
@@ -171,7 +172,8 @@ def table(
         )
     findings.record(f"{chapter.partition('_')[0]}_claims", rows, settings=settings)
     columns = ("claim", "verdict", "claimed", *FRAMEWORKS.values(), "words")
-    return Table([{column: row[column] for column in columns} for row in rows])
+    shown = [{column: row[column] for column in columns} for row in rows]
+    return Table(shown, caption="What the source claims, and what we measured.")
 
 
 def _verdict(

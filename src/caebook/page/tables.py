@@ -45,9 +45,7 @@ class Table:
         )
         body = "".join(f"<tr>{self._html_cells(row, right)}</tr>" for row in self.rows)
         caption = ""
-        if (
-            self.caption
-        ):  # in a block of its own, which stays where a wide table scrolls
+        if self.caption:  # a block of its own stays in sight where a wide table scrolls
             caption = f"<caption><span>{escape(self.caption)}</span></caption>"
         kind = "table sortable" if self.sortable else "table"
         return (
