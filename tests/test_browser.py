@@ -211,6 +211,9 @@ LOOK = r"""() => {
       .length,
     mistakes: article.querySelectorAll("[data-mml-node=merror]").length,
     raw: prose.textContent.match(/\\\(|\\\[|\$\$|\\begin\{/g) || [],
+    cut: [...article.querySelectorAll(":has(> table:not(.sortable))")]
+      .filter((e) => e.scrollWidth > e.clientWidth + 1)
+      .map((e) => e.textContent.slice(0, 60)),
   };
 }"""
 
@@ -240,6 +243,25 @@ def visit(browser, address: str, pages: list[str]) -> tuple[dict[str, dict], Wat
 
 def test_no_page_reports_an_error(visit):
     assert visit[1].errors == []
+
+
+def test_no_table_is_wider_than_the_page(visit):
+    """But for the large ones that can be sorted; on a phone all may scroll."""
+    assert {name: seen["cut"] for name, seen in visit[0].items() if seen["cut"]} == {}
+
+
+def test_tables_are_counted_through_the_page(browser, folder, soups):
+    """The numbers come from CSS: read them as a screen reader does."""
+    for name in pages_with(soups, "table caption"):
+        with opened(browser) as page:
+            page.goto(folder + name)
+            page.locator("details").evaluate_all("all => all.map((e) => e.open = 1)")
+            session = page.context.new_cdp_session(page)
+            tree = session.send("Accessibility.getFullAXTree")
+        texts = [node.get("name", {}).get("value", "") for node in tree["nodes"]]
+        numbers = [int(n) for t in texts for n in re.findall(r"^Table (\d+)\.", t)]
+        captions = len(soups[name].select("table caption"))
+        assert sorted(set(numbers)) == list(range(1, captions + 1)), name
 
 
 def test_no_request_leaves_the_site(visit):

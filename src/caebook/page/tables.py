@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas
 
 RIGHT = ' class="text-right"'
+#: Columns with a longer text break it where the table would be wider than the page.
+LONG_TEXT = 16
 
 
 class Table:
@@ -82,6 +84,7 @@ class Table:
             is_header = self.sortable and not cells
             opening = 'th scope="row"' if is_header else "td"
             opening += RIGHT if aligned else ""
+            opening += ' class="words"' if len(_text(value)) > LONG_TEXT else ""
             opening += _data_value(value) if self.sortable else ""
             closing = "th" if is_header else "td"
             cells.append(f"<{opening}>{escape(_text(value))}</{closing}>")
