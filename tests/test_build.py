@@ -21,7 +21,7 @@ import pytest
 
 from caebook.build import chapters
 from caebook.build import graph as building
-from caebook.build.chapter_page import page
+from caebook.build.chapter_page import folded, page
 from caebook.build.chapters import Build, Chapter, Execution
 from caebook.errors import BuildError, ChapterError
 
@@ -775,6 +775,45 @@ def test_page_is_published_whole_or_not_at_all(built):
     for change in (other_code, more_code, not_executed, error):
         with pytest.raises(ChapterError, match=r"02_second\.ipynb, cell"):
             made(change)
+
+
+def code_cell(source: str, *tags: str, shows: str | None = None):
+    """An executed cell that glues a value, and shows a text if there is one."""
+    glued = nbformat.v4.new_output(
+        "display_data", {"text/plain": "1"}, metadata={"scrapbook": {"name": source}}
+    )
+    outputs = [glued]
+    if shows:
+        outputs.append(nbformat.v4.new_output("stream", text=shows))
+    return nbformat.v4.new_code_cell(
+        source, outputs=outputs, metadata={"tags": [*tags]}
+    )
+
+
+def test_silent_folds_join_the_fold_below_and_each_says_what_it_holds():
+    text = nbformat.v4.new_markdown_cell("text")
+    cells = [
+        code_cell("a", "hide-input"),
+        code_cell("b", "hide-input"),
+        code_cell("c", "hide-input", shows="figure"),
+        code_cell("d", "hide-input"),
+        text,
+        code_cell("e", "hide-input", "hide-output", shows="answer"),
+        code_cell("f", "hide-output", shows="answer"),
+        code_cell("g", "hide-input"),
+        code_cell("h", "tab-keras"),
+    ]
+    found = folded(cells)
+    assert [cell.source for cell in found] == [
+        "a\n\n\nb\n\n\nc", "d", "text", "e", "f", "g", "h"
+    ]  # fmt: skip
+    joined, _, _, both, answer, *_ = found
+    names = [output.metadata["scrapbook"].name for output in joined.outputs[:3]]
+    assert names == ["a", "b", "c"]
+    assert joined.outputs[-1].text == "figure"
+    assert both.metadata.tags == ["hide-cell"]
+    shown = [cell.metadata["mystnb"]["code_prompt_show"] for cell in (both, answer)]
+    assert shown == ["Show the code and what comes out", "Show what comes out"]
 
 
 def test_unknown_chapter_is_refused(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """The page of a chapter: prose from the checkout, outputs from the executed notebook.
 
 A chapter is stored without outputs. Its cells are matched with the executed ones by id,
-so mending prose, tags or captions executes nothing.
+so mending prose, tags or captions executes nothing. On the page, cells whose code is
+folded and that show nothing become one with the folded cell after them, and each fold
+says what it holds.
 """
 
 from __future__ import annotations
@@ -55,8 +57,50 @@ def page(
                 cell.metadata.tags = [*tags(cell), "remove-cell"]
     measured = nbformat.v4.new_markdown_cell(measured_line(execution))
     measured.id = "measured"
+    notebook.cells = folded(notebook.cells)
     notebook.cells.insert(1, measured)
     return notebook
+
+
+#: What a fold holds, by the tag that makes it; a notebook's own words go before these.
+FOLDS = {"hide-cell": "the code and what comes out", "hide-output": "what comes out"}
+
+
+def folded(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """The cells of a page, with as few folds as possible, and these labelled.
+
+    Cells tagged ``hide-input`` that show nothing are put before the next such cell if
+    they stand right above it. A cell whose code and output are both hidden gets one
+    fold in place of two.
+    """
+    page: list[NotebookNode] = []
+    for cell in cells:
+        above = page[-1] if page else None
+        if above and _hides_code(above) and _hides_code(cell) and not _shows(above):
+            page.pop()
+            cell.source = f"{above.source}\n\n\n{cell.source}"
+            cell.outputs = [*above.outputs, *cell.outputs]
+        if {"hide-input", "hide-output"} <= set(tags(cell)):
+            rest = [t for t in tags(cell) if t not in ("hide-input", "hide-output")]
+            cell.metadata.tags = [*rest, "hide-cell"]
+        for tag in FOLDS.keys() & set(tags(cell)):
+            words = cell.metadata.setdefault("mystnb", NotebookNode())
+            words.setdefault("code_prompt_show", f"Show {FOLDS[tag]}")
+            words.setdefault("code_prompt_hide", f"Hide {FOLDS[tag]}")
+        page.append(cell)
+    return page
+
+
+def _hides_code(cell: NotebookNode) -> bool:
+    """Whether the code alone is hidden, outside tabs."""
+    others = ("hide-output", "hide-cell", "remove-cell", "tab-keras", "tab-torch")
+    found = tags(cell)
+    return "hide-input" in found and not set(found) & set(others)
+
+
+def _shows(cell: NotebookNode) -> bool:
+    """Whether a cell has an output that readers see; glued values are not."""
+    return any("scrapbook" not in output.get("metadata", {}) for output in cell.outputs)
 
 
 def measured_line(execution: Execution) -> str:
