@@ -98,7 +98,9 @@ def keras_soap():
                     for side, size in zip(("rows", "columns"), shape, strict=True):
                         shapes[side] = shapes[f"{side} basis"] = (size, size)
                 state = {
-                    name: self.add_variable(s, name=f"{variable.name}_{name}")
+                    name: self.add_variable(
+                        s, name=f"{variable.name}_{name}".replace(" ", "_")
+                    )
                     for name, s in shapes.items()
                 }
                 self.states.append(state)
