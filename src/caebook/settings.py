@@ -102,8 +102,8 @@ class Settings:
             '<p class="admonition-title">Stand-in data</p>'
             f"<p>This page was computed without the real {real}, but with "
             f"{stand_ins}: {' and '.join(drawn)} drawn from Matplotlib’s fonts. "
-            "Figures quoted from other projects were measured on other data and are "
-            "not comparable.</p></div>"
+            f"What other projects report on {' and '.join(drawn)} was measured on "
+            "other data and is not comparable.</p></div>"
         )
 
 
