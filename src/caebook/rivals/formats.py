@@ -23,6 +23,7 @@ EFFORT = {
     "AVIF": {"speed": 6, "max_threads": 1},
 }
 JPEG_XL_EFFORT = 9
+WEBP_LOSSLESS = 75  # what this format calls quality is effort if nothing is lost
 
 
 class ImageFormat(Rival):
@@ -64,7 +65,7 @@ class ImageFormat(Rival):
         if self.quality is not None:
             options["quality"] = self.quality
         elif self.name == "WebP":
-            options |= {"lossless": True, "quality": 100}
+            options |= {"lossless": True, "quality": WEBP_LOSSLESS}
         file = io.BytesIO()
         Image.fromarray(picture).save(file, self.name, **options)
         return file.getvalue()

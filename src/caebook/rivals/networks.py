@@ -51,21 +51,22 @@ def compact(run: Run, folder: Path, images: np.ndarray) -> Compact:
     code = run.encode(images)
     error = metrics.mse(images, _images(run, code)).mean()
     for precision in ("int8", "float16", "float32"):
-        content, size = rounded(own, precision)
+        content, parts = rounded(own, precision)
         copy = _copy(run, folder / precision, content)
         changed = metrics.mse(images, _images(copy, code)).mean()
         if changed < HARMLESS * error or precision == "float32":
             break
     faster = codec.package(copy, folder / "faster")
-    return Compact(faster, precision, size)
+    return Compact(faster, precision, stored(*parts))
 
 
-def rounded(model: bytes, precision: str) -> tuple[bytes, int]:
-    """Round an ONNX file's float32 weights; return it, and the bytes of a small form.
+def rounded(model: bytes, precision: str) -> tuple[bytes, list[bytes]]:
+    """Round an ONNX file's float32 weights; return it, and what a reader must be given.
 
     Weights of two dimensions and more are rounded; in int8 with a scale for each output
     channel. All others (biases) are at most rounded to float16. The file that comes
-    back holds the rounded values as float32, so that it runs anywhere.
+    back holds the rounded values as float32, so that it runs anywhere; a reader needs
+    the network without weights, and the weights in their precision.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def rounded(model: bytes, precision: str) -> tuple[bytes, int]:
     for tensor in bare.graph.initializer:
         tensor.ClearField("raw_data")
     joined = b"".join(np.ascontiguousarray(part).tobytes() for part in weights)
-    return proto.SerializeToString(), stored(bare.SerializeToString(), joined)
+    return proto.SerializeToString(), [bare.SerializeToString(), joined]
 
 
 class Network(Rival):

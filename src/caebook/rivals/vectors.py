@@ -47,12 +47,17 @@ class VectorQuantiser(Rival):
         self.lists: list[np.ndarray] = []  # float32 (entries, 784), as a reader gets it
         self.sides: list[int] = []
         rest = to_float(training).reshape(-1, 784)
+        directions = pca.directions[:COMPONENTS].T
+        points = rest @ directions
         for stage in range(stages):
-            rows, scales = int8_rows(_cluster(rest, pca, entries, stage))
+            values, groups = _cluster(rest, points, entries, stage)
+            rows, scales = int8_rows(values)
             self.lists.append(rows * scales)
             self.sides.append(stored(rows, scales))
-            for part in slices(len(rest), PART):
-                rest[part] -= self.lists[-1][nearest(rest[part], self.lists[-1])]
+            if stage + 1 < stages:
+                points -= (self.lists[-1] @ directions)[groups]
+                for part in slices(len(rest), PART):
+                    rest[part] -= self.lists[-1][groups[part]]
         self._describe()
 
     def first(self, stages: int) -> VectorQuantiser:
@@ -98,14 +103,19 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _cluster(rows: np.ndarray, pca: PCA, count: int, seed: int) -> np.ndarray:
-    """k-means of rows, float32 (N, 784), grown in few components: (count, 784)."""
-    points = rows @ pca.directions[:COMPONENTS].T
+def _cluster(
+    rows: np.ndarray, points: np.ndarray, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """k-means of rows, float32 (N, 784), grown in few components, float32 (N, d).
+
+    Returns the means of the rows, float32 (count, 784), and each row's group.
+    """
     first = np.random.default_rng(seed).choice(len(points), count, replace=False)
     centres = points[first]
     for _ in range(ROUNDS):
         centres = _means(points, nearest(points, centres), centres)
-    return _means(rows, nearest(points, centres), rows[first])
+    groups = nearest(points, centres)
+    return _means(rows, groups, rows[first]), groups
 
 
 def _means(rows: np.ndarray, groups: np.ndarray, old: np.ndarray) -> np.ndarray:
