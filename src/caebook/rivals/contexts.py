@@ -129,7 +129,7 @@ def _padded(images: np.ndarray) -> np.ndarray:
 
 
 def _lanes(count: int) -> int:
-    return max(1, min(LANES, count // 32))
+    return max(1, min(LANES, count // 8))
 
 
 def _write(intervals: list[tuple[np.ndarray, np.ndarray]], lanes: int) -> bytes:
