@@ -37,7 +37,6 @@ ANCHORS = {
     "WebP, quality 0": (False, 1, 33.8, 0.0057, 0.796),
     "PCA, step 1": (False, 1, 14.9, 0.0106, 0.730),  # i
     "PCA 16, packed, 8 bits": (True, 10, 16, 0.0254, 0.599),
-    "residual VQ, 4 × 256": (False, 1, 4.0, 0.0198, None),
 }
 CLOSE = 0.03
 
@@ -50,11 +49,10 @@ def drawn():
 
 
 def made(training, pca):
-    """Each rival that needs no network, learned from `training`."""
+    """Rivals that need neither network nor lists, learned from `training`."""
     bz2 = rivals.Lossless("bz2")
     chosen = {"PNG": (None,), "JPEG": (5, 25), "WebP": (None, 0)}
     chosen |= {"AVIF": (10,), "JPEG XL": (None, 15)}
-    lists = rivals.VectorQuantiser(pca, 4, 256, training)
     found = [
         *(bz2, rivals.Lossless("xz"), rivals.OneBit(), rivals.OneBit(9, 190)),
         *(rivals.GreyLevels(count, bz2) for count in (4, 8)),
@@ -67,10 +65,13 @@ def made(training, pca):
         *(rivals.PrincipalComponents(pca, step, training) for step in (1, 2)),
         *(rivals.PackedComponents(pca, 16, bits, training) for bits in (4, 8)),
         rivals.CosineTransform(1, training),
-        *(lists, lists.first(1), rivals.VectorQuantiser(pca, 1, 1_024, training)),
     ]
     if formats.available("JPEG XL"):
         found.append(rivals.GreyLevels(2, rivals.ImageFormat("JPEG XL")))
+    return by_name(found)
+
+
+def by_name(found):
     return {f"{rival.name}, {rival.setting}": rival for rival in found}
 
 
@@ -81,7 +82,9 @@ def pca(drawn):
 
 @pytest.fixture(scope="module")
 def drawn_rivals(drawn, pca):
-    return made(drawn[0], pca)
+    lists = rivals.VectorQuantiser(pca, 4, 256, drawn[0])
+    more = rivals.VectorQuantiser(pca, 1, 1_024, drawn[0])
+    return made(drawn[0], pca) | by_name([lists, lists.first(1), more])
 
 
 # The anchors
@@ -108,7 +111,7 @@ def test_rivals_reproduce_the_anchors(which, mnist_rivals):
     point = rivals.measure(found[name], images, share, alone)
     assert point.bytes == pytest.approx(size, rel=CLOSE)
     assert point.mse == pytest.approx(error, rel=CLOSE)
-    assert quality is None or point.uqi == pytest.approx(quality, rel=CLOSE)
+    assert point.uqi == pytest.approx(quality, rel=CLOSE)
     assert (point.psnr is None) == (error == 0)
 
 
@@ -197,7 +200,7 @@ def test_contexts_learn_what_neighbours_say():
     assert 98 < len(rivals.ContextCoder(2, 10).encode(noise)) / 200 < 103
     rows = np.broadcast_to(noise[:, :, :1], noise.shape)  # each row one level
     few, none = (len(rivals.ContextCoder(2, n).encode(rows)) / 200 for n in (3, 1))
-    assert few < 10 < 15 < none
+    assert few < 0.8 * none < 12
 
 
 def test_contexts_see_only_what_was_decoded_before():
@@ -365,7 +368,9 @@ def test_weights_are_rounded_and_counted(precision, bytes_a_weight, error):
 
 
 def test_a_decoder_is_rounded_only_as_far_as_it_does_no_harm(tmp_path, monkeypatch):
-    run, images = tiny.write_run(tmp_path / "run"), tiny.images(50)
+    run = tiny.write_run(tmp_path / "run")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 28, 28), dtype=np.uint8)
     assert rivals.compact(run, tmp_path / "a", images).precision == "int8"
     monkeypatch.setattr(networks, "HARMLESS", 0.5)  # whatever is done is harm
     kept = rivals.compact(run, tmp_path / "b", images)

@@ -54,7 +54,7 @@ def compact(run: Run, folder: Path, images: np.ndarray) -> Compact:
         content, parts = rounded(own, precision)
         copy = _copy(run, folder / precision, content)
         changed = metrics.mse(images, _images(copy, code)).mean()
-        if changed < HARMLESS * error or precision == "float32":
+        if changed <= HARMLESS * error or precision == "float32":
             break
     faster = codec.package(copy, folder / "faster")
     return Compact(faster, precision, stored(*parts))
