@@ -19,7 +19,7 @@ from caebook.rivals.base import Rival, int8_rows, stored
 from caebook.rivals.transforms import pack, unpack
 
 COMPONENTS = 64  # in which clusters grow: distances are nearly those of the pixels
-ROUNDS = (6, 6, 6, 6, 6, 6, 1, 1, 1)  # of k-means, each on one in so many images
+ROUNDS = (6,) * 6 + (1,) * 6  # of k-means, each on one in so many images
 PART = 1_000  # images worked on at once
 
 
