@@ -364,6 +364,7 @@ def test_weights_are_rounded_and_counted(precision, bytes_a_weight, error):
         assert found[name].dtype == np.float32 and found[name].shape == values.shape
         reach = np.abs(values).max()
         assert np.abs(found[name] - values).max() <= error * reach
+        assert np.array_equal(found[name], values) == (precision == "float32")
     assert 1_230 * bytes_a_weight * 0.75 < size < 1_230 * bytes_a_weight + 300
 
 
