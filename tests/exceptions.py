@@ -22,29 +22,6 @@ LONG_CELLS = {
         "torch-no-grad": 27,
         "def-without-kinks-layer": 32,
     },
-    "09_uqi": {
-        "def-to-levels-pixels": 27,
-        "strongest-blur-4-noise-200-shift-6-fade": 28,
-        "def-show-terms-windows-watched": 38,
-        "original-ten-1": 28,
-        "def-window-sums-values-side-8": 28,
-        "def-textbook-on-floats-images-decoded": 29,
-        "the-covariance-of-the-training-images-pi": 28,
-        "looks": 28,
-        "for-name-in-code16": 31,
-    },
-    "10_compression": {
-        "class-method-namedtuple": 28,
-        "def-pixels-content": 27,
-        "def-general-methods-training": 28,
-        "def-on-a-sheet-form-setting-pack-unpack": 29,
-        "def-picture-methods": 27,
-        "def-stepped-name-step-forward-backward-t": 32,
-        "def-principal-components-images": 30,
-        "def-nearest-points-centres": 29,
-        "def-cluster-method-pictures": 27,
-        "mean-patterns-components": 36,
-    },
     "11_results": {
         "raw-digit-set-test-images-0-nbytes": 32,
         "def-name-and-epochs-label": 26,
@@ -56,8 +33,6 @@ LONG_CELLS = {
 # Chapters that are longer than a chapter should be, with the most words and lines of
 # visible code that each may have: they are still to be cut.
 LONG_CHAPTERS = {
-    "09_uqi": (4_120, 560),
-    "10_compression": (3_330, 760),
     "11_results": (2_440, 240),
     "a_two_frameworks": (3_350, 675),
 }

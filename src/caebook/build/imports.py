@@ -33,6 +33,7 @@ LAYERS = (
     ("settings",),
     ("runs",),
     ("codec", "page", "train"),
+    ("rivals",),
     ("build", "cli"),
 )
 FRAMEWORKS = {"keras", "tensorflow", "tf2onnx", "torch", "onnxscript"}
