@@ -1,0 +1,101 @@
+"""Search for a cheaper code at encoding time; decoding is as before.
+
+A code number that is rounded to the other neighbour may cost fewer bits, or give a
+better reconstruction: the encoder, which only estimates the code, does not know. The
+search tries neighbours and keeps what lowers bits + weight · squared error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from caebook.codec.entropy import PRECISION
+from caebook.images import slices
+
+_PART = 500  # images that are searched at a time
+
+
+def bits_of_levels(tables: np.ndarray) -> np.ndarray:
+    """Bits that each level costs at each position, float64 (n, K).
+
+    Parameters
+    ----------
+    tables : ndarray of uint16, shape (n, K)
+        From `caebook.codec.frequencies`.
+    """
+    return PRECISION - np.log2(tables.astype(float))
+
+
+def squared_errors(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Sum over the pixels of each image's squared errors, where white is 1: (N,)."""
+    difference = images.reshape(len(images), -1).astype(np.float32)
+    difference -= reconstructions.reshape(len(images), -1)
+    return np.square(difference).sum(axis=1, dtype=float) / 255**2
+
+
+def search(
+    images: np.ndarray,
+    symbols: np.ndarray,
+    decode: Callable[[np.ndarray], np.ndarray],
+    tables: np.ndarray,
+    weight: float,
+    sweeps: int = 2,
+) -> np.ndarray:
+    """Change indices by one wherever that lowers bits + weight · squared error.
+
+    A sweep tries, for each number of a code in turn, the level below and the one above:
+    two decodings an image and number.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 28, 28)
+        What is to be encoded.
+    symbols : ndarray of uint8, shape (N, n)
+        Indices to start from.
+    decode : callable
+        Indices (N, n) → reconstructions, uint8 (N, 28, 28).
+    tables : ndarray of uint16, shape (n, K)
+        The entropy coder's.
+    weight : float
+        Bits for a squared error of 1, one pixel black instead of white.
+    sweeps : int
+        How often each number is tried, at most.
+
+    Returns
+    -------
+    ndarray of uint8, shape (N, n)
+        Indices that cost no more than those given.
+    """
+    found = symbols.copy()
+    price = bits_of_levels(tables)
+    for part in slices(len(images), _PART):
+        found[part] = _search(images[part], found[part], decode, price, weight, sweeps)
+    return found
+
+
+def _search(images, symbols, decode, price, weight, sweeps) -> np.ndarray:
+    numbers, levels = price.shape
+    places = np.arange(numbers)
+
+    def cost(symbols: np.ndarray, images: np.ndarray) -> np.ndarray:
+        bits = price[places, symbols].sum(axis=1)
+        return bits + weight * squared_errors(images, decode(symbols))
+
+    lowest = cost(symbols, images)
+    for _ in range(sweeps):
+        before = lowest.copy()
+        for place in places:
+            for step in (-1, 1):
+                level = symbols[:, place].astype(int) + step
+                rows = np.flatnonzero((level >= 0) & (level < levels))
+                tried = symbols[rows]
+                tried[:, place] = level[rows]
+                costs = cost(tried, images[rows])
+                better = costs < lowest[rows]
+                symbols[rows[better]] = tried[better]
+                lowest[rows[better]] = costs[better]
+        if (lowest == before).all():
+            break
+    return symbols
