@@ -30,9 +30,8 @@ def bits_of_levels(tables: np.ndarray) -> np.ndarray:
 
 def squared_errors(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
     """Sum over the pixels of each image's squared errors, where white is 1: (N,)."""
-    difference = images.reshape(len(images), -1).astype(np.float32)
-    difference -= reconstructions.reshape(len(images), -1)
-    return np.square(difference).sum(axis=1, dtype=float) / 255**2
+    difference = images.astype(np.float32) - reconstructions
+    return np.square(difference).sum(axis=(1, 2), dtype=float) / 255**2
 
 
 def search(
@@ -75,7 +74,15 @@ def search(
     return found
 
 
-def _search(images, symbols, decode, price, weight, sweeps) -> np.ndarray:
+def _search(
+    images: np.ndarray,
+    symbols: np.ndarray,
+    decode: Callable[[np.ndarray], np.ndarray],
+    price: np.ndarray,
+    weight: float,
+    sweeps: int,
+) -> np.ndarray:
+    """Search images that are decoded together; changes `symbols` and returns it."""
     numbers, levels = price.shape
     places = np.arange(numbers)
 
@@ -90,6 +97,8 @@ def _search(images, symbols, decode, price, weight, sweeps) -> np.ndarray:
             for step in (-1, 1):
                 level = symbols[:, place].astype(int) + step
                 rows = np.flatnonzero((level >= 0) & (level < levels))
+                if rows.size == 0:
+                    continue
                 tried = symbols[rows]
                 tried[:, place] = level[rows]
                 costs = cost(tried, images[rows])
