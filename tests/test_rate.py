@@ -170,7 +170,8 @@ def test_squared_errors_are_those_of_whites_that_are_black():
 @pytest.mark.parametrize("weight", [0.0, 0.2, 50.0])
 def test_a_search_never_raises_the_cost_and_ends_where_no_step_lowers_it(weight):
     start = np.random.default_rng(1).integers(0, 8, (30, 4)).astype(np.uint8)
-    found = search(IMAGES, start, blocks, TABLES, weight, sweeps=20)
+    options = {"sweeps": 20, "margin": np.inf}
+    found = search(IMAGES, start, blocks, TABLES, weight, **options)
     lowest = cost(IMAGES, found, weight)
     assert (lowest <= cost(IMAGES, start, weight)).all()
     assert (found != start).any()
@@ -179,6 +180,20 @@ def test_a_search_never_raises_the_cost_and_ends_where_no_step_lowers_it(weight)
             tried = found.astype(int)
             tried[:, place] = np.clip(tried[:, place] + step, 0, 7)
             assert (cost(IMAGES, tried.astype(np.uint8), weight) >= lowest).all()
+
+
+def test_steps_far_from_paying_are_not_tried_again():
+    start, decoded = np.full((30, 4), 4, np.uint8), []
+
+    def decode(symbols):
+        decoded.append(len(symbols))
+        return blocks(symbols)
+
+    for margin in (np.inf, 0.1):
+        search(IMAGES, start, decode, TABLES, 5.0, sweeps=2, margin=margin)
+        decoded.append(0)
+    first, second = np.split(np.array(decoded), [decoded.index(0)])
+    assert second.sum() < 0.9 * first.sum()
 
 
 def test_a_search_leaves_what_was_given_unchanged_and_stays_within_the_levels():

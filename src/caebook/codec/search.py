@@ -16,6 +16,9 @@ from caebook.images import slices
 
 _PART = 500  # images that are searched at a time
 
+#: A step that would have cost so many bits more is not tried again.
+MARGIN = 12.0
+
 
 def bits_of_levels(tables: np.ndarray) -> np.ndarray:
     """Bits that each level costs at each position, float64 (n, K).
@@ -41,11 +44,13 @@ def search(
     tables: np.ndarray,
     weight: float,
     sweeps: int = 2,
+    margin: float = MARGIN,
 ) -> np.ndarray:
     """Change indices by one wherever that lowers bits + weight · squared error.
 
-    A sweep tries, for each number of a code in turn, the level below and the one above:
-    two decodings an image and number.
+    The first sweep tries, for each number of a code in turn, the level below and the
+    one above: two decodings an image and number. Later sweeps leave out what was far
+    from paying before.
 
     Parameters
     ----------
@@ -61,6 +66,8 @@ def search(
         Bits for a squared error of 1, one pixel black instead of white.
     sweeps : int
         How often each number is tried, at most.
+    margin : float
+        A step that would have cost so many bits more is not tried again.
 
     Returns
     -------
@@ -70,7 +77,9 @@ def search(
     found = symbols.copy()
     price = bits_of_levels(tables)
     for part in slices(len(images), _PART):
-        found[part] = _search(images[part], found[part], decode, price, weight, sweeps)
+        found[part] = _search(
+            images[part], found[part], decode, price, weight, sweeps, margin
+        )
     return found
 
 
@@ -81,6 +90,7 @@ def _search(
     price: np.ndarray,
     weight: float,
     sweeps: int,
+    margin: float,
 ) -> np.ndarray:
     """Search images that are decoded together; changes `symbols` and returns it."""
     numbers, levels = price.shape
@@ -91,17 +101,20 @@ def _search(
         return bits + weight * squared_errors(images, decode(symbols))
 
     lowest = cost(symbols, images)
+    loss = np.zeros((len(images), numbers, 2))  # bits more, when a step was last tried
     for _ in range(sweeps):
         before = lowest.copy()
         for place in places:
-            for step in (-1, 1):
+            for side, step in enumerate((-1, 1)):
                 level = symbols[:, place].astype(int) + step
-                rows = np.flatnonzero((level >= 0) & (level < levels))
+                likely = loss[:, place, side] <= margin
+                rows = np.flatnonzero((level >= 0) & (level < levels) & likely)
                 if rows.size == 0:
                     continue
                 tried = symbols[rows]
                 tried[:, place] = level[rows]
                 costs = cost(tried, images[rows])
+                loss[rows, place, side] = costs - lowest[rows]
                 better = costs < lowest[rows]
                 symbols[rows[better]] = tried[better]
                 lowest[rows[better]] = costs[better]
