@@ -8,6 +8,7 @@ import pytest
 from caebook import data, files
 from caebook import settings as profiles
 from caebook.training import FAST_RECIPE, Recipe
+from caebook.training.recipes import RATE_RECIPE
 
 
 @pytest.fixture(autouse=True)
@@ -115,13 +116,14 @@ def test_recipes_are_what_the_sources_say():
 def test_ours_leaves_the_images_it_was_chosen_on_untrained():
     assert FAST_RECIPE.train_images == 60_000 - data.VALIDATION
     assert FAST_RECIPE not in profiles.SOURCE_RECIPES.values()
+    assert RATE_RECIPE.train_images == 60_000 - data.VALIDATION
 
 
 @pytest.mark.parametrize("system", profiles.SOURCE_RECIPES)
 def test_full_is_the_source_recipe_and_the_others_only_shorten_it(system):
     source = profiles.SOURCE_RECIPES[system]
     assert profiles.configure("full").recipe(system) == source
-    assert source.train_images == 60_000
+    assert source.train_images == (55_000 if system == "rate" else 60_000)
     for profile in ("smoke", "reader"):
         short = profiles.configure(profile).recipe(system)
         assert short.epochs < source.epochs and short.train_images < 55_000

@@ -130,6 +130,8 @@ def halves(model: keras.Model | torch.nn.Module) -> tuple:
     if hasattr(model, "encoder") and hasattr(model, "decoder"):
         return model.encoder, model.decoder
     parts = list(getattr(model, "layers", ()))
+    # A layer between them that prices the code is needed in training only.
+    parts = [part for part in parts if not hasattr(part, "bits")]
     if len(parts) == 2:
         return tuple(parts)
     raise TypeError(

@@ -29,8 +29,10 @@ def add(groups: argparse._SubParsersAction) -> None:
         help="bits of a number before entropy coding (default: 4)",
     )  # fmt: skip
     make.add_argument(
-        "--quantiser", choices=("uniform", "lloyd-max"), default="lloyd-max",
-        help="how levels are chosen (default: lloyd-max)",
+        "--quantiser", choices=("uniform", "lloyd-max", "integers"),
+        default="lloyd-max",
+        help="how levels are chosen: integers for a network that was trained for "
+        "rounding (default: lloyd-max)",
     )  # fmt: skip
     make.add_argument(
         "--dataset", metavar="NAME",
@@ -39,6 +41,11 @@ def add(groups: argparse._SubParsersAction) -> None:
     make.add_argument(
         "--images", type=positive, default=10_000, metavar="N",
         help="how many training images (default: 10,000)",
+    )  # fmt: skip
+    make.add_argument(
+        "--search", type=float, default=0.0, metavar="WEIGHT",
+        help="let the encoder try neighbouring levels and keep what lowers bits + "
+        "WEIGHT · squared error (default: 0, no search)",
     )  # fmt: skip
     make.add_argument(
         "--copy-to", type=file_path, metavar="FOLDER",
@@ -78,7 +85,13 @@ def _make(arguments: argparse.Namespace) -> int:
     about = {"dataset": dataset.name, "sha256": dataset.sha256}
     with progress(len(images), arguments.quiet) as bar:
         model = codec.fit(
-            run, images, arguments.bits, arguments.quantiser, about, bar.update
+            run,
+            images,
+            arguments.bits,
+            arguments.quantiser,
+            about,
+            bar.update,
+            arguments.search,
         )
     if arguments.copy_to is not None:
         model = replace(model, run=codec.package(run, arguments.copy_to))

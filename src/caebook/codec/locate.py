@@ -12,6 +12,9 @@ from caebook.files import root
 #: The model that is used when none is named; it comes with the package.
 DEFAULT_MODEL = "code16-keras-mnist-s0:lloyd-max4"
 
+#: Short names of models.
+SHORT_NAMES = {"rate": "rate-torch-mnist-s0:uniform6"}
+
 MODELS_FOLDER = Path(__file__).with_name("models")
 
 
@@ -21,7 +24,8 @@ def find_model(name: str | Path = DEFAULT_MODEL, checksum: bytes = b"") -> Model
     Parameters
     ----------
     name : str or Path
-        The id of a model (``<run>:<quantiser><bits>``), which is looked for in the
+        The id of a model (``<run>:<quantiser><bits>``) or a key of `SHORT_NAMES`, which
+        is looked for in the
         package, in ``reference/`` and in the runs of this checkout's builds; or the
         path of a run's folder or of a model's file in it.
     checksum : bytes
@@ -32,6 +36,7 @@ def find_model(name: str | Path = DEFAULT_MODEL, checksum: bytes = b"") -> Model
     CodecError
         If there is no such model; the message lists those that there are.
     """
+    name = SHORT_NAMES.get(str(name), name)
     named = MODEL_ID.fullmatch(str(name))
     if named is None:
         paths = _files_in(Path(name))

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -30,7 +30,8 @@ from caebook.codec.entropy import (
     count_levels,
     frequencies,
 )
-from caebook.codec.quantise import QUANTISERS, SAMPLE, Quantiser
+from caebook.codec.quantise import SAMPLE, WAYS, Quantiser
+from caebook.codec.search import search as search_symbols
 from caebook.errors import CodecError, RunError
 from caebook.files import replacing_file, replacing_folder
 from caebook.images import SIDE, check_images, slices, to_uint8
@@ -55,6 +56,9 @@ class Model:
         The entropy coder's, one row for each of the n numbers of a code.
     fitted : dict
         The data that quantiser and tables were fitted to, for information.
+    search : float
+        If above 0, the encoder tries neighbouring levels and keeps what lowers bits +
+        `search` · squared error; see `caebook.codec.search`. Decoding does not use it.
 
     Raises
     ------
@@ -67,6 +71,7 @@ class Model:
     quantiser: Quantiser
     tables: np.ndarray
     fitted: dict = field(default_factory=dict)
+    search: float = 0.0
 
     def __post_init__(self) -> None:
         check_tables(self.tables)
@@ -135,6 +140,10 @@ class Model:
         with _network_errors(self.run):
             for part in slices(len(images)):
                 symbols[part] = self.quantiser.encode(self.run.encode(images[part]))
+            if self.search:
+                symbols = search_symbols(
+                    images, symbols, self.images, self.tables, self.search
+                )
         return symbols
 
     def images(self, symbols: np.ndarray) -> np.ndarray:
@@ -168,6 +177,8 @@ class Model:
             "checksum": self.checksum.hex(),
             "fitted": self.fitted,
         }
+        if self.search:
+            about["search"] = self.search
         path = self.run.folder / f"codec-{self.name}.npz"
         with replacing_file(path) as file:
             np.savez_compressed(
@@ -198,6 +209,7 @@ class Model:
                 Quantiser(about["quantiser"], levels),
                 tables,
                 about["fitted"],
+                float(about.get("search", 0)),
             )
             sound = about["checksum"] == model.checksum.hex()
         except (*_NPZ_ERRORS, RunError) as error:
@@ -240,6 +252,7 @@ def fit(
     kind: str = "lloyd-max",
     fitted: dict | None = None,
     progress: Progress | None = None,
+    search: float = 0.0,
 ) -> Model:
     """Fit a quantiser and tables to a run's codes of training images.
 
@@ -249,11 +262,14 @@ def fit(
     images : ndarray of uint8, shape (N, 28, 28)
         Training images, in no particular order.
     bits, kind
-        Of the quantiser; see `QUANTISERS`.
+        Of the quantiser; see `caebook.codec.quantise.WAYS`.
     fitted : dict, optional
         Where the images came from, to be recorded; anything that JSON can hold.
     progress : callable, optional
         Called with the number of images just done.
+    search : float
+        See `Model`. If above 0, tables are fitted again to codes that were searched
+        with the first ones, of at most 10,000 of the images.
 
     Returns
     -------
@@ -270,20 +286,28 @@ def fit(
     check_images(images)
     if run.record.kind != "autoencoder":
         raise CodecError(f"{run.name} is a classifier: it makes no codes to store")
-    if kind not in QUANTISERS:
-        raise ValueError(f"quantiser {kind!r} is none of {list(QUANTISERS)}")
+    if kind not in WAYS:
+        raise ValueError(f"quantiser {kind!r} is none of {list(WAYS)}")
     numbers = run.record.code.count
     counts = np.zeros((numbers, 1 << bits), np.int64)
     with _network_errors(run):
         enough = images[: max(1, SAMPLE // numbers)]
-        quantiser = QUANTISERS[kind](run.encode(enough), bits)
+        quantiser = WAYS[kind](run.encode(enough), bits)
         for part in slices(len(images)):
             symbols = quantiser.encode(run.encode(images[part]))
             counts += count_levels(symbols, 1 << bits)
             if progress is not None:
                 progress(len(symbols))
     about = {**(fitted or {}), "images": len(images)}
-    return Model(run, quantiser, frequencies(counts), about)
+    model = Model(run, quantiser, frequencies(counts), about, search)
+    if not search:
+        return model
+    symbols = model.symbols(images[:_SEARCHED])
+    counts = count_levels(symbols, 1 << bits)
+    return replace(model, tables=frequencies(counts))
+
+
+_SEARCHED = 10_000  # of the images, because a search takes a hundred decodings each
 
 
 def package(run: Run, folder: Path) -> Run:

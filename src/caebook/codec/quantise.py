@@ -145,8 +145,35 @@ def lloyd_max(codes: np.ndarray, bits: int) -> Quantiser:
     return Quantiser("lloyd-max", levels.astype(np.float32))
 
 
+def integers(codes: np.ndarray, bits: int) -> Quantiser:
+    """The whole numbers around 0, for networks that were trained for rounding to them.
+
+    Parameters
+    ----------
+    codes, bits
+        As in `uniform`; the levels do not depend on the codes. With 6 bits they are
+        -32 to 31.
+
+    Returns
+    -------
+    Quantiser
+        Of the kind ``"uniform"``, because its levels have equal distances.
+
+    Raises
+    ------
+    ValueError
+        As in `uniform`.
+    """
+    _sample(codes, bits)
+    half = 1 << (bits - 1)
+    return Quantiser("uniform", np.arange(-half, half, dtype=np.float32))
+
+
 #: The kinds of quantiser, with the function that fits one to training codes.
 QUANTISERS = {"uniform": uniform, "lloyd-max": lloyd_max}
+
+#: All ways of choosing levels, with the function that does it.
+WAYS = {**QUANTISERS, "integers": integers}
 
 
 def _sample(codes: np.ndarray, bits: int) -> np.ndarray:

@@ -240,3 +240,64 @@ def keras_code16():
         ]
     )
     return keras.Sequential([encoder, decoder])
+
+
+# notebooks/11_rate.ipynb
+def keras_bits(code, mean, log_scale):
+    """Bits (N,) of codes (N, 1, 1, n) under a logistic prior."""
+    far, scale = code - mean, keras.ops.exp(log_scale)
+    log_p = keras.ops.log_sigmoid((far + 0.5) / scale)
+    log_p += keras.ops.log_sigmoid((0.5 - far) / scale)
+    log_p += keras.ops.log(-keras.ops.expm1(-1 / scale))
+    return -keras.ops.sum(log_p, axis=(1, 2, 3)) / keras.ops.log(2.0)
+
+
+# notebooks/11_rate.ipynb
+class KerasPrior(layers.Layer):
+    """Noise in training, rounding afterwards; adds the code's bits to the loss."""
+
+    def __init__(self, numbers, **options):
+        super().__init__(**options)
+        self.numbers = numbers
+        self.seeds = keras.random.SeedGenerator()
+        self.mean = self.add_weight(shape=(numbers,), initializer="zeros")
+        self.log_scale = self.add_weight(shape=(numbers,), initializer="zeros")
+
+    def get_config(self):
+        return {**super().get_config(), "numbers": self.numbers}
+
+    def bits(self, code):
+        return keras_bits(code, self.mean, self.log_scale)
+
+    def call(self, code, training=False):
+        shape = keras.ops.shape(code)
+        noise = keras.random.uniform(shape, -0.5, 0.5, seed=self.seeds)
+        code = code + noise if training else keras.ops.round(code)
+        self.add_loss(keras.ops.mean(self.bits(code)))
+        return code
+
+
+# notebooks/11_rate.ipynb
+def keras_rate(numbers=32):
+    large = keras.initializers.VarianceScaling(16, "fan_avg", "uniform")  # 4² times
+    encoder = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Flatten(),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(numbers, kernel_initializer=large),
+            layers.Reshape((1, 1, numbers)),
+        ]
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input((1, 1, numbers)),
+            layers.Flatten(),
+            layers.Dense(256, activation="relu"),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(784, activation="sigmoid"),
+            layers.Reshape((28, 28, 1)),
+        ]
+    )
+    return keras.Sequential([encoder, KerasPrior(numbers), decoder])

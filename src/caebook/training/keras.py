@@ -121,13 +121,14 @@ def fit(
         else:
             classes = check_shape(output, (1, None), "a classifier's output")[1]
             check_classes(classes, labels, validation_labels)
+    if recipe.loss == "rate" and not model.losses:
+        raise ValueError("the loss 'rate' needs a layer that adds the bits as a loss")
     if recipe.logits:
         _check_logits(model, first, output)
     if recipe.initial_bias is not None:
         _start_at_mean_pixel(model, images)
     model.compile(
-        optimizer=keras.optimizers.Adam(recipe.learning_rate),
-        loss=LOSSES["bce on logits" if recipe.logits else recipe.loss](),
+        optimizer=keras.optimizers.Adam(recipe.learning_rate), loss=_loss(recipe)
     )
     model.optimizer.build(model.trainable_variables)
     saved = Checkpoint(None)
@@ -157,6 +158,21 @@ def fit(
     model.train_function = model.test_function = None
     release_memory()
     return history
+
+
+def _loss(recipe: Recipe) -> Callable:
+    """The loss that the recipe names; of ``rate`` the distortion, weighted.
+
+    The bits are added by the network's layer that estimates them.
+    """
+    if recipe.loss != "rate":
+        return LOSSES["bce on logits" if recipe.logits else recipe.loss]()
+
+    def distortion(images: tf.Tensor, reconstructions: tf.Tensor) -> tf.Tensor:
+        squares = keras.ops.square(images - reconstructions)
+        return recipe.distortion_weight * keras.ops.sum(squares, axis=(1, 2, 3))
+
+    return distortion
 
 
 def _epoch(

@@ -144,3 +144,41 @@ def _copy(proto: onnx.NodeProto | onnx.TensorProto):
     copy = type(proto)()
     copy.CopyFrom(proto)
     return copy
+
+
+def round_weights(model: bytes, bits: int) -> tuple[bytes, list[np.ndarray]]:
+    """Round an ONNX file's weights to integers times a step, one step a tensor.
+
+    Parameters
+    ----------
+    model : bytes
+        An ONNX file.
+    bits : int
+        Of the integers, 2 to 16; a tensor's largest weight becomes the largest one.
+
+    Returns
+    -------
+    bytes
+        The file with rounded weights, still as float32.
+    list of ndarray of int8 or int16
+        The integers, one array a tensor.
+
+    Raises
+    ------
+    ValueError
+        If `bits` is not 2 to 16.
+    """
+    if bits not in range(2, 17):
+        raise ValueError(f"bits={bits!r} must be a whole number from 2 to 16")
+    proto = onnx.load_from_string(model)
+    integers = []
+    for tensor in proto.graph.initializer:
+        weights = numpy_helper.to_array(tensor)
+        if weights.dtype != np.float32:  # a shape, say
+            continue
+        step = np.abs(weights).max(initial=0) / (2 ** (bits - 1) - 1)
+        steps = np.rint(weights / (step or 1))
+        rounded = (steps * step).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
+        integers.append(steps.astype(np.int8 if bits <= 8 else np.int16))
+    return proto.SerializeToString(), integers

@@ -88,9 +88,7 @@ def fit(
     seed: int = 0,
     checkpoint: Path | None = None,
 ) -> History:
-    """Train `model` by `recipe`; the target is the image itself, or its label.
-
-    Training takes place on the device that holds the model.
+    """Train `model` on its device by `recipe`; the target is the image, or its label.
 
     Parameters
     ----------
@@ -126,6 +124,8 @@ def fit(
     first = to_tensor(images[:1]).to(device)
     with explain("the network cannot be trained on these images"), torch.no_grad():
         output = model.eval()(first)
+        if recipe.loss == "rate":
+            model.loss(first, recipe.distortion_weight)  # the network must have it
         if labels is None:
             check_shape(output, first.shape, "an autoencoder's output")
         else:
@@ -135,10 +135,9 @@ def fit(
         _check_logits(model, first, output)
     if recipe.initial_bias is not None:
         _start_at_mean_pixel(model, images)
-    # As in TensorFlow, the channels of a pixel lie side by side in memory: the network
-    # is the same, but a CPU runs it faster.
+    # As in TensorFlow, a pixel's channels lie side by side: a CPU runs that faster.
     model.to(memory_format=torch.channels_last)
-    loss_function = LOSSES["bce on logits" if recipe.logits else recipe.loss]
+    loss_function = LOSSES.get("bce on logits" if recipe.logits else recipe.loss)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
     saved = Checkpoint(
         checkpoint,
@@ -151,10 +150,10 @@ def fit(
 
     def loss_of(pixels: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
         batch = to_tensor(pixels).to(device)
-        if classes is None:
-            return loss_function(forward(batch), batch)
-        target = torch.from_numpy(classes).long().to(device)
-        return loss_function(forward(batch), target)
+        if recipe.loss == "rate":
+            return model.loss(batch, recipe.distortion_weight)
+        target = batch if classes is None else torch.from_numpy(classes).long()
+        return loss_function(forward(batch), target.to(device))
 
     with _forward(model, recipe.logits) as forward:
         for epoch in range(len(history.loss), recipe.epochs):
