@@ -454,6 +454,45 @@ def test_bootstrap_interval_refuses_invalid_arguments(values, options, message):
         statistics.bootstrap_interval(values, **options)
 
 
+def test_two_way_interval_adds_the_variation_of_rows_and_columns():
+    rows, columns = RNG(0).normal(size=(40, 1)), RNG(1).normal(0, 2, (1, 900))
+    values = rows + columns
+    low, high = statistics.two_way_interval(values)
+    error = math.sqrt(rows.var() / 40 + columns.var() / 900)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
+
+
+def test_two_way_interval_of_one_row_is_that_of_its_values():
+    values = RNG(0).normal(5, 2, 2000)
+    two_way = statistics.two_way_interval(values[None])
+    assert two_way == pytest.approx(statistics.bootstrap_interval(values), abs=0.01)
+
+
+def test_two_way_interval_follows_seed_and_level():
+    values = RNG(0).normal(size=(5, 300))
+    interval = statistics.two_way_interval(values)
+    assert interval == statistics.two_way_interval(values)
+    assert interval != statistics.two_way_interval(values, seed=1)
+    low, high = statistics.two_way_interval(values, level=0.5)
+    assert interval[0] < low < values.mean() < high < interval[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (np.ones(5), {}, "matrix"),
+        (np.ones((5, 1)), {}, "two columns"),
+        (np.array([[1.0, math.nan]]), {}, "NaN"),
+        (np.ones((2, 2)), {"level": 95}, "0.95"),
+        (np.ones((2, 2)), {"resamples": 0}, "at least one"),
+    ],
+)
+def test_two_way_interval_refuses_invalid_arguments(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        statistics.two_way_interval(values, **options)
+
+
 # --- invalid arguments ---------------------------------------------------------------
 
 
