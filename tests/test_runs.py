@@ -267,6 +267,7 @@ def test_record_of_an_autoencoder(settings):
             "precision": "float32",
             "initial_bias": None,
             "logits": False,
+            "noise": None,
         },
         "parameters": {"total": 2, "encoder": 1, "decoder": 1},
         "code": {"shape": [7, 7, 1], "count": 49},

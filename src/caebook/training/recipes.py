@@ -7,10 +7,11 @@ from typing import Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
+from caebook.training.noise import Noise
 from caebook.validation import check_fields
 
 # Fields that `Recipe` gained after trainings had been saved.
-_LATER = ("initial_bias", "logits")
+_LATER = ("initial_bias", "logits", "noise")
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +31,8 @@ class Recipe:
         output is the mean pixel of the training images; None leaves it as initialised
     logits : whether ``bce`` is computed on the input of the network's last sigmoid,
         where no logarithm of a rounded 0 can occur; the network keeps its sigmoid
+    noise : what an autoencoder's input gets, drawn anew in each epoch, while the loss
+        compares its output with the clean image; see `caebook.training.noise`
 
     Raises
     ------
@@ -48,6 +51,7 @@ class Recipe:
     precision: Literal["float32"] = "float32"
     initial_bias: Literal["mean-pixel"] | None = None
     logits: bool = False
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -60,6 +64,11 @@ class Recipe:
             raise ValueError(
                 f"initial_bias: must be None for the loss 'crossentropy', not "
                 f"{self.initial_bias!r}: a classifier has no pixels as output"
+            )
+        if self.noise and self.loss == "crossentropy":
+            raise ValueError(
+                f"noise: must be None for the loss 'crossentropy', not {self.noise!r}: "
+                "only autoencoders are trained to remove it"
             )
 
     def __repr__(self) -> str:
@@ -105,6 +114,10 @@ SOURCE_RECIPES = {
     "code16": Recipe(loss="bce", epochs=20, batch_size=32),
     # What chapter 3 trains live with a narrow code is ours, and so is its recipe.
     "narrow": replace(FAST_RECIPE, epochs=6, train_images=60_000),
+    # So are what chapter 12 trains to remove noise, and its recipe.
+    "denoiser": replace(
+        FAST_RECIPE, noise="gaussian-40", batch_size=128, train_images=60_000
+    ),
 }
 
 # (epochs, training images) of the brief training, chosen to fit the time budgets.
@@ -118,6 +131,7 @@ BRIEF = {
         "wide-kernel": (2, 500),
         "code16": (2, 480),
         "narrow": (2, 500),
+        "denoiser": (2, 500),
     },
     "reader": {
         "classifier": (3, 8_000),
@@ -128,5 +142,6 @@ BRIEF = {
         "wide-kernel": (3, 2_000),
         "code16": (3, 2_000),
         "narrow": (3, 3_000),
+        "denoiser": (3, 5_000),
     },
 }
