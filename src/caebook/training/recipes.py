@@ -116,7 +116,11 @@ SOURCE_RECIPES = {
     "narrow": replace(FAST_RECIPE, epochs=6, train_images=60_000),
     # So are what chapter 12 trains to remove noise, and its recipe.
     "denoiser": replace(
-        FAST_RECIPE, noise="gaussian-40", batch_size=128, train_images=60_000
+        FAST_RECIPE,
+        noise="gaussian-40",
+        batch_size=128,
+        epochs=8,
+        train_images=60_000,
     ),
 }
 
