@@ -146,6 +146,6 @@ BRIEF = {
         "wide-kernel": (3, 2_000),
         "code16": (3, 2_000),
         "narrow": (3, 3_000),
-        "denoiser": (4, 6_000),
+        "denoiser": (6, 8_000),
     },
 }
