@@ -289,8 +289,9 @@ def test_a_denoiser_is_scored_on_clean_and_on_noisy_images(settings):
     assert record.test == plain.test
     noisy = noisy_test_images(IMAGES, "salt-pepper")
     answer = np.repeat(np.repeat(pooled(noisy)[..., 0], 4, 1), 4, 2)
-    scores = {**metrics.score(IMAGES, answer), "accuracy": None}
-    assert dict(record.noisy_test) == pytest.approx(scores, rel=1e-3)
+    scores = dict(record.noisy_test)
+    assert scores.pop("accuracy") is None
+    assert scores == pytest.approx(metrics.score(IMAGES, answer), rel=1e-3)
     assert list(json.loads(record.to_json()))[-3:] == [
         *("test", "noisy_test", "provenance")
     ]
