@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,18 @@ def test_a_run_is_checked_before_it_lands():
         check(run, other, dataset)
     with pytest.raises(PlanError, match="but its weights give"):
         check(run, training, dataset)  # of other images than it was scored on
+
+
+def test_a_denoiser_is_checked_on_noisy_images():
+    if not os.environ.get("CAEBOOK_DATA"):
+        pytest.skip("set CAEBOOK_DATA to score a reference run on the real MNIST")
+    name = "denoiser+wide-gaussian-40+fast-torch-mnist-s0"
+    training = next(t for t in PLAN if t.name == name)
+    run = runs.read(REFERENCE / name)
+    check(run, training, data.load("mnist"))
+    confused = run.record.model_copy(update={"noisy_test": run.record.test})
+    with pytest.raises(PlanError, match="but its weights give"):
+        check(replace(run, record=confused), training, data.load("mnist"))
 
 
 def test_cheapest_run_can_be_trained_again(tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ from caebook.images import to_float, to_uint8
 from caebook.runs import Record, Run, RunError
 from caebook.settings import Settings
 from caebook.training import Exported, History, Recipe
+from caebook.training.noise import noisy_test_images
 from caebook.training.recipes import SOURCE_RECIPES
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
@@ -268,6 +269,7 @@ def test_record_of_an_autoencoder(settings):
             "initial_bias": None,
             "logits": False,
             "distortion_weight": None,
+            "noise": None,
         },
         "parameters": {"total": 2, "encoder": 1, "decoder": 1},
         "code": {"shape": [7, 7, 1], "count": 49},
@@ -280,6 +282,33 @@ def test_record_of_an_autoencoder(settings):
     assert provenance["dataset_sha256"] == DATASET.sha256
     assert provenance["git"] is None  # the project folder is no repository
     assert {"python", "numpy", "onnxruntime", "sewar"} <= provenance["versions"].keys()
+
+
+def test_a_denoiser_is_scored_on_clean_and_on_noisy_images(settings):
+    plain = save(settings).record
+    record = save(settings, recipe=replace(RECIPE, noise="salt-pepper")).record
+    assert record.test == plain.test
+    noisy = noisy_test_images(IMAGES, "salt-pepper")
+    answer = np.repeat(np.repeat(pooled(noisy)[..., 0], 4, 1), 4, 2)
+    scores = dict(record.noisy_test)
+    assert scores.pop("accuracy") is None
+    assert scores == pytest.approx(metrics.score(IMAGES, answer), rel=1e-3)
+    assert list(json.loads(record.to_json()))[-3:] == [
+        *("test", "noisy_test", "provenance")
+    ]
+    assert "noisy_test" not in json.loads(plain.to_json())
+
+
+def test_noisy_scores_without_noise_and_noise_without_scores_are_refused(settings):
+    run = save(settings, recipe=replace(RECIPE, noise="blur"))
+    text = (run.folder / "run.json").read_text()
+    edit(run, put("recipe", "noise", value=None))
+    with pytest.raises(RunError, match=r"noisy_test.*names None"):
+        runs.read(run.folder)
+    (run.folder / "run.json").write_text(text)
+    edit(run, put("noisy_test", value=None))
+    with pytest.raises(RunError, match=r"noisy_test.*names blur"):
+        runs.read(run.folder)
 
 
 def test_record_of_a_classifier(settings):

@@ -33,6 +33,7 @@ from caebook.training import onnx as onnx_training
 from caebook.training import torch as torch_training
 from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import PROBE_IMAGES
+from caebook.training.noise import training_noise, validation_noise
 from caebook.training.order import epoch_seed
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (150, 28, 28), dtype=np.uint8)
@@ -40,6 +41,7 @@ TRAIN, VALIDATION = IMAGES[:100], IMAGES[100:]
 LABELS = np.arange(150, dtype=np.uint8) % 10
 RECIPE = Recipe(loss="mse", epochs=2, batch_size=32, train_images=100)
 OURS = replace(FAST_RECIPE, epochs=2, batch_size=32, train_images=100)
+NOISY = replace(OURS, noise="gaussian-40")
 STILL = 1e-30  # steps so small that the weights stay the same
 
 
@@ -457,6 +459,28 @@ def test_loss_on_logits_is_exact_where_the_sigmoid_is_rounded(on):
 
 
 @frameworks
+@pytest.mark.parametrize("noise", ["gaussian-40", "block", "blur"])
+def test_a_denoiser_sees_noise_and_is_compared_with_the_clean_image(on, noise):
+    recipe = replace(RECIPE, noise=noise, learning_rate=STILL, epochs=2)
+    model = on.autoencoder()
+    history = train(on, model, recipe, seed=3)
+
+    def error(images, noisy):
+        output = on.last(on.module.predict(model, noisy)).astype(np.float64)
+        return ((output[..., 0] - images / 255) ** 2).sum() / 784
+
+    losses = []
+    for epoch in (0, 1):
+        noisy = training_noise(noise, 3, epoch)
+        parts = training.batches(100, 32, 3, epoch)
+        losses.append(sum(error(TRAIN[i], noisy(TRAIN[i])) for i in parts) / 100)
+    assert history.loss == pytest.approx(losses, rel=1e-5)
+    assert (losses[0] == pytest.approx(losses[1], rel=1e-9)) == (noise == "blur")
+    held_out = error(VALIDATION, validation_noise(noise, 3)(VALIDATION)) / 50
+    assert history.val_loss == pytest.approx([held_out] * 2, rel=1e-5)
+
+
+@frameworks
 def test_network_keeps_its_sigmoid_after_a_loss_on_logits(on):
     model = on.noisy()
     history = train(on, model, OURS)
@@ -600,8 +624,8 @@ def test_torch_follows_ours_as_a_loop_by_hand_does():
 
 @pytest.mark.parametrize(
     "recipe",
-    [OURS, replace(OURS, schedule="cosine", logits=False), RECIPE],
-    ids=["ours", "cosine", "plain"],
+    [OURS, replace(OURS, schedule="cosine", logits=False), RECIPE, NOISY],
+    ids=["ours", "cosine", "plain", "noisy"],
 )
 def test_both_frameworks_train_alike_from_the_same_weights(recipe, monkeypatch):
     """But for ε, which Adam adds at another place in Keras: without it, equal."""
@@ -755,6 +779,7 @@ def test_a_network_with_another_input_shape_is_refused(on):
         {"initial_bias": "zero"},
         {"logits": 1},
         {"distortion_weight": 0},
+        {"noise": "snow"},
     ],
 )
 def test_invalid_recipe_is_refused_by_field(change):
@@ -771,6 +796,8 @@ def test_contradicting_fields_of_a_recipe_are_refused():
             Recipe(loss=loss, logits=True)
     with pytest.raises(ValueError, match=r"^initial_bias: must be None .*mean-pixel"):
         Recipe(loss="crossentropy", initial_bias="mean-pixel")
+    with pytest.raises(ValueError, match=r"^noise: must be None .*'blur'"):
+        Recipe(loss="crossentropy", noise="blur")
 
 
 def test_a_recipes_text_names_later_fields_where_they_are_used():
@@ -793,7 +820,9 @@ def test_a_recipes_text_stays_the_same():
 
 
 @frameworks
-@pytest.mark.parametrize("recipe", [RECIPE, OURS], ids=["plain", "ours"])
+@pytest.mark.parametrize(
+    "recipe", [RECIPE, OURS, NOISY], ids=["plain", "ours", "noisy"]
+)
 def test_resumed_training_equals_uninterrupted(
     on, recipe, tmp_path, monkeypatch, capsys
 ):

@@ -22,6 +22,7 @@ from caebook.evaluation import metrics
 from caebook.files import replacing_folder, root, write_text
 from caebook.settings import Settings
 from caebook.train import train
+from caebook.training.noise import noisy_test_images
 
 CHECKED = 500  # test images that a finished run is scored on again
 
@@ -73,8 +74,12 @@ def check(run: runs.Run, training: Training, dataset: data.Dataset) -> None:
         recorded = record.test.accuracy
         values = run.classify(images).argmax(axis=1) == labels
     else:
-        recorded = record.test.mse
-        values = metrics.mse(images, run.reconstruct(images))
+        recorded, given = record.test.mse, images
+        if record.noisy_test is not None:
+            recorded = record.noisy_test.mse
+            tested = dataset.test_images[: record.test.images]
+            given = noisy_test_images(tested, record.recipe.noise)[part]
+        values = metrics.mse(images, run.reconstruct(given))
     allowed = 6 * values.std(ddof=1) / len(values) ** 0.5
     if not abs(values.mean() - recorded) <= allowed:
         score = "accuracy" if record.kind == "classifier" else "MSE"

@@ -301,3 +301,27 @@ def keras_rate(numbers=32):
         ]
     )
     return keras.Sequential([encoder, KerasPrior(numbers), decoder])
+
+
+# notebooks/12_denoising.ipynb
+def keras_wide():
+    """More maps than `transposed`, and a code of 7 × 7 × 8 that nothing bypasses."""
+
+    def conv(maps, activation="relu"):
+        return layers.Conv2D(maps, 3, padding="same", activation=activation)
+
+    pool, double = layers.MaxPooling2D, layers.UpSampling2D
+    encoder = [conv(16), pool(), conv(32), pool(), conv(64), conv(8, None)]
+    decoder = [conv(64), conv(32), double(), conv(16), double(), conv(1, "sigmoid")]
+    return keras.Sequential(
+        [
+            keras.Sequential([keras.Input((28, 28, 1)), *encoder]),
+            keras.Sequential([keras.Input((7, 7, 8)), *decoder]),
+        ]
+    )
+
+
+# notebooks/12_denoising.ipynb
+def keras_denoiser(network="wide"):
+    """A network to train on noisy images: `wide`, or `transposed` of chapter 6."""
+    return {"wide": keras_wide, "transposed": keras_transposed}[network]()

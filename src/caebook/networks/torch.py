@@ -301,3 +301,28 @@ def torch_rate(numbers=32):
         nn.Sigmoid(),
     )
     return RateAutoencoder(encoder, decoder, numbers)
+
+
+# notebooks/12_denoising.ipynb
+def torch_wide():
+    """More maps than `transposed`, and a code of 7 × 7 × 8 that nothing bypasses."""
+
+    def conv(inputs, maps):
+        return nn.Conv2d(inputs, maps, 3, padding=1)
+
+    def relu(inputs, maps):
+        return nn.Sequential(conv(inputs, maps), nn.ReLU())
+
+    def double():
+        return nn.Upsample(scale_factor=2)
+
+    pool = nn.MaxPool2d(2)
+    encoder = [relu(1, 16), pool, relu(16, 32), pool, relu(32, 64), conv(64, 8)]
+    decoder = [relu(8, 64), relu(64, 32), double(), relu(32, 16), double(), conv(16, 1)]
+    return Autoencoder(nn.Sequential(*encoder), nn.Sequential(*decoder, nn.Sigmoid()))
+
+
+# notebooks/12_denoising.ipynb
+def torch_denoiser(network="wide"):
+    """A network to train on noisy images: `wide`, or `transposed` of chapter 6."""
+    return {"wide": torch_wide, "transposed": torch_transposed}[network]()

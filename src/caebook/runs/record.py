@@ -104,6 +104,13 @@ class Record(_Part):
 
     Numbers are finite; a whole number may stand for a float.
 
+    Attributes
+    ----------
+    test : scores of the reconstructions of the test images, which are given clean
+    noisy_test : of a network that was trained to remove a noise, which the recipe
+        names: how close its answers to test images with that noise are to the clean
+        ones; None, and not written, for other networks
+
     Raises
     ------
     pydantic.ValidationError
@@ -124,6 +131,7 @@ class Record(_Part):
     history: History
     images_per_second: float | None
     test: Scores
+    noisy_test: Scores | None = None
     provenance: Provenance
 
     @field_validator("schema_version")
@@ -164,6 +172,11 @@ class Record(_Part):
         for name in needed:
             if getattr(self.test, name) is None:
                 raise ValueError(f"test.{name}: must be a number for kind {self.kind}")
+        if (self.noisy_test is None) != (self.recipe.noise is None):
+            raise ValueError(
+                "noisy_test: must be there if the recipe names a noise, and only then; "
+                f"it names {self.recipe.noise}"
+            )
         return self
 
     @field_serializer("recipe", "history")
@@ -173,4 +186,6 @@ class Record(_Part):
     def to_json(self) -> str:
         """The text of ``run.json``: one field a line, the same digits as in memory."""
         content = self.model_dump(mode="json", by_alias=True)
+        if self.noisy_test is None:  # as in records that are older than this field
+            del content["noisy_test"]
         return json.dumps(content, indent=1, allow_nan=False) + "\n"

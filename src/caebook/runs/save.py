@@ -20,6 +20,7 @@ from caebook.runs.store import Run, read
 from caebook.settings import Settings
 from caebook.training.boundary import Exported
 from caebook.training.history import History
+from caebook.training.noise import Noise, noisy_test_images
 from caebook.training.recipes import Recipe
 from caebook.validation import describe
 
@@ -95,6 +96,11 @@ def save(
             history=history,
             images_per_second=_speed(recipe, history),
             test=_score(networks, dataset, settings.test_images),
+            noisy_test=(
+                _score(networks, dataset, settings.test_images, recipe.noise)
+                if recipe.noise
+                else None
+            ),
             provenance=_provenance(dataset, exported),
         )
     except ValidationError as error:
@@ -167,7 +173,13 @@ def _speed(recipe: Recipe, history: History) -> float | None:
     return recipe.train_images / seconds if seconds > 0 else None
 
 
-def _score(networks: dict[str, Network], dataset: Dataset, count: int) -> Scores:
+def _score(
+    networks: dict[str, Network],
+    dataset: Dataset,
+    count: int,
+    noise: Noise | None = None,
+) -> Scores:
+    """Scores on test images; an autoencoder may get them with noise."""
     images, labels = dataset.test_images[:count], dataset.test_labels[:count]
     check_images(images)
     if "classifier" in networks:
@@ -175,7 +187,8 @@ def _score(networks: dict[str, Network], dataset: Dataset, count: int) -> Scores
         scores = dict.fromkeys(("bce", "mse", "psnr", "ssim", "uqi", "uqi_sewar"))
         accuracy = float(np.mean(answers == labels))
         return Scores(images=len(images), **scores, accuracy=accuracy)
-    decoded = autoencode(networks["encoder"], networks["decoder"], images)
+    given = noisy_test_images(images, noise) if noise else images
+    decoded = autoencode(networks["encoder"], networks["decoder"], given)
     scores = metrics.score(images, decoded)
     if math.isinf(scores["psnr"]):  # no pixel is wrong; JSON has no infinity
         scores["psnr"] = None

@@ -22,6 +22,7 @@ from caebook.training.boundary import PROBE_IMAGES, Exported
 from caebook.training.checkpoint import Checkpoint
 from caebook.training.checks import check_classes, check_shape, check_training, explain
 from caebook.training.history import History
+from caebook.training.noise import training_noise, validation_noise
 from caebook.training.onnx import tidy
 from caebook.training.order import batches, epoch_seed
 from caebook.training.recipes import Recipe
@@ -82,6 +83,9 @@ def fit(
     checkpoint: Path | None = None,
 ) -> History:
     """Train `model` by `recipe`; the target is the image itself, or its label.
+
+    If the recipe names a noise, the network sees the images with it, in training and in
+    validation, and the target is the clean image.
 
     Parameters
     ----------
@@ -147,10 +151,15 @@ def fit(
             rates = [learning_rate(recipe, epoch * steps + i) for i in range(steps)]
             keras.utils.set_random_seed(epoch_seed(seed, epoch))
             start = time.perf_counter()
-            loss = _epoch(model, model.train_on_batch, images, labels, index, rates)
+            noisy = training_noise(recipe.noise, seed, epoch)
+            loss = _epoch(
+                model, model.train_on_batch, images, labels, index, noisy, rates
+            )
             seconds = time.perf_counter() - start
+            noisy = validation_noise(recipe.noise, seed)
             val_loss = _epoch(
-                model, model.test_on_batch, validation, validation_labels, held_out
+                *(model, model.test_on_batch, validation, validation_labels),
+                *(held_out, noisy),
             )
             history.add(recipe.epochs, loss, val_loss, seconds)
             saved.save(history, _state(model))
@@ -181,11 +190,13 @@ def _epoch(
     images: np.ndarray,
     labels: np.ndarray | None,
     parts: Sequence[np.ndarray | slice],
+    noisy: Callable[[np.ndarray], np.ndarray],
     rates: Sequence[float] | None = None,
 ) -> float:
     """Train or test on batches, cast to float32 one by one; return the mean loss.
 
-    `rates` are the learning rates of the batches, in training.
+    `noisy` makes what the network sees of a batch; `rates` are the learning rates of
+    the batches, in training.
 
     `model.fit` would take such batches from a generator. TensorFlow's generators change
     how the whole process allocates memory, which made PyTorch, which shares the process
@@ -195,8 +206,8 @@ def _epoch(
     for number, part in enumerate(parts):
         if rates is not None:
             model.optimizer.learning_rate = rates[number]
-        batch = to_tensor(images[part])
-        target = batch if labels is None else labels[part]
+        batch = to_tensor(noisy(images[part]))
+        target = to_tensor(images[part]) if labels is None else labels[part]
         model.reset_metrics()  # else Keras returns a running mean
         total += on_batch(batch, target, return_dict=True)["loss"] * len(batch)
     return float(total) / len(images)

@@ -7,10 +7,11 @@ from typing import Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
+from caebook.training.noise import Noise
 from caebook.validation import check_fields
 
 # Fields that `Recipe` gained after trainings had been saved.
-_LATER = ("initial_bias", "logits", "distortion_weight")
+_LATER = ("initial_bias", "logits", "distortion_weight", "noise")
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +35,8 @@ class Recipe:
         where no logarithm of a rounded 0 can occur; the network keeps its sigmoid
     distortion_weight : λ of the loss ``rate``, in bits for a pixel that is white and
         should be black; None for the other losses
+    noise : what an autoencoder's input gets, drawn anew in each epoch, while the loss
+        compares its output with the clean image; see `caebook.training.noise`
 
     Raises
     ------
@@ -53,6 +56,7 @@ class Recipe:
     initial_bias: Literal["mean-pixel"] | None = None
     logits: bool = False
     distortion_weight: PositiveFloat | None = None
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -70,6 +74,11 @@ class Recipe:
             raise ValueError(
                 f"initial_bias: must be None for the loss 'crossentropy', not "
                 f"{self.initial_bias!r}: a classifier has no pixels as output"
+            )
+        if self.noise and self.loss == "crossentropy":
+            raise ValueError(
+                f"noise: must be None for the loss 'crossentropy', not {self.noise!r}: "
+                "only autoencoders are trained to remove it"
             )
 
     def __repr__(self) -> str:
@@ -131,6 +140,14 @@ SOURCE_RECIPES = {
     # What chapter 3 trains live with a narrow code is ours, and so is its recipe.
     "narrow": replace(FAST_RECIPE, epochs=6, train_images=60_000),
     "rate": RATE_RECIPE,  # of chapter "trained for the bits", also ours
+    # So are what chapter 12 trains to remove noise, and its recipe.
+    "denoiser": replace(
+        FAST_RECIPE,
+        noise="gaussian-40",
+        batch_size=128,
+        epochs=8,
+        train_images=60_000,
+    ),
 }
 
 # (epochs, training images) of the brief training, chosen to fit the time budgets.
@@ -145,6 +162,7 @@ BRIEF = {
         "code16": (2, 480),
         "narrow": (2, 500),
         "rate": (2, 500),
+        "denoiser": (2, 500),
     },
     "reader": {
         "classifier": (3, 8_000),
@@ -156,5 +174,6 @@ BRIEF = {
         "code16": (3, 2_000),
         "narrow": (3, 3_000),
         "rate": (2, 20_000),
+        "denoiser": (6, 8_000),
     },
 }

@@ -22,6 +22,7 @@ from caebook.training.boundary import BOUNDARY, PROBE_IMAGES, Exported
 from caebook.training.checkpoint import Checkpoint
 from caebook.training.checks import check_classes, check_shape, check_training, explain
 from caebook.training.history import History
+from caebook.training.noise import training_noise, validation_noise
 from caebook.training.onnx import tidy
 from caebook.training.order import batches, epoch_seed
 from caebook.training.recipes import Recipe
@@ -88,7 +89,11 @@ def fit(
     seed: int = 0,
     checkpoint: Path | None = None,
 ) -> History:
-    """Train `model` on its device by `recipe`; the target is the image, or its label.
+    """Train `model` by `recipe`; the target is the image itself, or its label.
+
+    If the recipe names a noise, the network sees the images with it, in training and in
+    validation, and the target is the clean image. Training takes place on the device
+    that holds the model.
 
     Parameters
     ----------
@@ -148,12 +153,16 @@ def fit(
     history = _restore(saved, model, optimizer)
     steps = steps_per_epoch(recipe)
 
-    def loss_of(pixels: np.ndarray, classes: np.ndarray | None) -> torch.Tensor:
-        batch = to_tensor(pixels).to(device)
+    def loss_of(
+        pixels: np.ndarray, classes: np.ndarray | None, noisy: Callable
+    ) -> torch.Tensor:
+        batch = to_tensor(noisy(pixels)).to(device)
         if recipe.loss == "rate":
             return model.loss(batch, recipe.distortion_weight)
-        target = batch if classes is None else torch.from_numpy(classes).long()
-        return loss_function(forward(batch), target.to(device))
+        if classes is None:
+            return loss_function(forward(batch), to_tensor(pixels).to(device))
+        target = torch.from_numpy(classes).long().to(device)
+        return loss_function(forward(batch), target)
 
     with _forward(model, recipe.logits) as forward:
         for epoch in range(len(history.loss), recipe.epochs):
@@ -161,16 +170,19 @@ def fit(
             torch.manual_seed(epoch_seed(seed, epoch))
             model.train()
             parts = batches(len(images), recipe.batch_size, seed, epoch)
+            noisy = training_noise(recipe.noise, seed, epoch)
             for step, index in enumerate(parts, epoch * steps):
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(recipe, step)
                 optimizer.zero_grad()
-                loss = loss_of(images[index], None if labels is None else labels[index])
+                classes = None if labels is None else labels[index]
+                loss = loss_of(images[index], classes, noisy)
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(index)
             seconds = time.perf_counter() - start
-            val_loss = _evaluate(model, loss_of, validation, validation_labels)
+            noisy = validation_noise(recipe.noise, seed)
+            val_loss = _evaluate(model, loss_of, validation, validation_labels, noisy)
             history.add(recipe.epochs, total / len(images), val_loss, seconds)
             saved.save(history, _state(model, optimizer))
     model.eval()
@@ -245,15 +257,17 @@ def _start_at_mean_pixel(model: nn.Module, images: np.ndarray) -> None:
 
 def _evaluate(
     model: nn.Module,
-    loss_of: Callable[[np.ndarray, np.ndarray | None], torch.Tensor],
+    loss_of: Callable[[np.ndarray, np.ndarray | None, Callable], torch.Tensor],
     images: np.ndarray,
     labels: np.ndarray | None,
+    noisy: Callable[[np.ndarray], np.ndarray],
 ) -> float:
     model.eval()
     total = 0.0
     with torch.no_grad():
         for part in slices(len(images)):
-            loss = loss_of(images[part], None if labels is None else labels[part])
+            classes = None if labels is None else labels[part]
+            loss = loss_of(images[part], classes, noisy)
             total += loss.item() * len(images[part])
     return total / len(images)
 
