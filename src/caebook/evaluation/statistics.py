@@ -195,14 +195,19 @@ def two_way_interval(
         raise ValueError(f"resamples: {resamples}; at least one is needed")
     rng = np.random.default_rng(seed)
     means = np.empty(resamples)
-    for part in slices(resamples):  # a resample is how often each row and column counts
-        count = len(means[part])
-        by_row, by_column = (
-            rng.multinomial(n, np.full(n, 1 / n), count) / n for n in values.shape
-        )
-        means[part] = ((by_row.astype(np.float32) @ values) * by_column).sum(axis=1)
+    for part in slices(resamples):
+        by_row, by_column = (_weights(len(means[part]), n, rng) for n in values.shape)
+        means[part] = ((by_row @ values) * by_column).sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _weights(resamples: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """How much each of `count` values weighs in a resample: (resamples, count)."""
+    drawn = rng.integers(count, size=(resamples, count))
+    drawn += count * np.arange(resamples)[:, None]  # numbers each resample's own values
+    times = np.bincount(drawn.ravel(), minlength=resamples * count)
+    return (times.reshape(resamples, count) / count).astype(np.float32)
 
 
 def _check_level(level: float) -> None:
