@@ -94,7 +94,7 @@ def test_learners_edits_of_chapter_3_run_through(clone):
         *("def torch_shallow(maps=64)", "def torch_shallow(maps=3)"),
         *("data.load(settings.digits)", "data.load('glyph-letters')"),
         *('settings.recipe("shallow")', "SHORT"),
-        *("import bz2\n", "import bz2\nfrom caebook.training import Recipe\n"
+        *("import lzma\n", "import lzma\nfrom caebook.training import Recipe\n"
           "SHORT = Recipe(epochs=1, train_images=300, loss='mse')\n"),
         *("networks = trained", "networks = mine"),
         *("torch_ladder(49)", "torch_ladder(40)"),

@@ -378,7 +378,8 @@ ADDRESS, COMMIT = "https://github.com/someone/book", "0123456789abcdef" * 2 + "0
 #: Distributions that Colab has, of those that chapters import or training needs.
 ON_COLAB = {
     "ipython", "keras", "matplotlib", "numpy", "pandas", "pillow", "pyyaml", "requests",
-    "scikit-image", "scipy", "tensorflow", "tensorflow-cpu", "torch", "tqdm",
+    "scikit-image", "scikit-learn", "scipy", "tensorflow", "tensorflow-cpu", "torch",
+    "tqdm",
 }  # fmt: skip
 
 

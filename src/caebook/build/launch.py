@@ -28,7 +28,7 @@ PINNED = (
     "imagecodecs", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "sewar", "tf2onnx",
 )  # fmt: skip
 #: What it may lack besides: any recent version will do.
-HELPERS = ("filelock", "platformdirs", "pooch", "pydantic>=2.12")
+HELPERS = ("filelock", "platformdirs", "pooch", "pydantic>=2.12", "pywavelets")
 
 _GITHUB = re.compile(
     r"(?:https://(?:[^@/]+@)?|git@|ssh://git@)github\.com[:/]([\w.-]+/[\w.-]+?)"
