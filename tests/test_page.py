@@ -295,6 +295,16 @@ def test_provenance_of_a_page(tmp_path):
     page.downloads("runs", [], about=found)  # JSON can hold it
 
 
+def test_long_texts_may_break_and_numbers_may_not():
+    markup = page.table([{"a": "short", "b": "a text that is long", "c": 10**15}])
+    cells = re.findall(r"<td[^>]*>[^<]*", markup._repr_html_())
+    assert cells == [
+        "<td>short",
+        '<td class="words">a text that is long',
+        '<td class="text-right">1,000,000,000,000,000',
+    ]
+
+
 def test_caption_stands_in_the_html_only():
     table = page.table([{"a": 1}], caption="Small & <plain>.")
     assert (

@@ -25,9 +25,8 @@ def find_model(name: str | Path = DEFAULT_MODEL, checksum: bytes = b"") -> Model
     ----------
     name : str or Path
         The id of a model (``<run>:<quantiser><bits>``) or a key of `SHORT_NAMES`, which
-        is looked for in the
-        package, in ``reference/`` and in the runs of this checkout's builds; or the
-        path of a run's folder or of a model's file in it.
+        is looked for in the package, in ``reference/`` and in the runs of this
+        checkout's builds; or the path of a run's folder or of a model's file in it.
     checksum : bytes
         The first bytes of the checksum that the model must have.
 

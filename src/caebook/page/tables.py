@@ -83,8 +83,10 @@ class Table:
             value = row.get(name)
             is_header = self.sortable and not cells
             opening = 'th scope="row"' if is_header else "td"
-            opening += RIGHT if aligned else ""
-            opening += ' class="words"' if len(_text(value)) > LONG_TEXT else ""
+            if aligned:
+                opening += RIGHT
+            elif len(_text(value)) > LONG_TEXT:
+                opening += ' class="words"'
             opening += _data_value(value) if self.sortable else ""
             closing = "th" if is_header else "td"
             cells.append(f"<{opening}>{escape(_text(value))}</{closing}>")
