@@ -39,8 +39,10 @@ class Claim(BaseModel):
     quote : the source's own words, verbatim; None for a claim that is derived
     derived : from what it follows, if the source does not state it
     place : where in the source
-    value, tolerance : the claimed number, and by what share ours may differ; None for
-        a claim that is true or false
+    value : the claimed number; None for a claim that is true or false
+    tolerance : by what share ours may differ from it
+    factor, floor : in place of a tolerance, how many times as far from the floor (0 by
+        default) ours may be, or how many times nearer to it
     training : whether it holds for a network after the source's whole training only
     data : the source's images, where this book does not have them: what it measured
         on them can never be compared
@@ -57,6 +59,8 @@ class Claim(BaseModel):
     derived: str | None = None
     value: float | None = None
     tolerance: float | None = None
+    factor: float | None = None
+    floor: float = 0.0
     training: bool = False
     data: str | None = None
 
@@ -64,9 +68,19 @@ class Claim(BaseModel):
     def _check(self) -> Claim:
         if (self.quote is None) == (self.derived is None):
             raise ValueError("needs either quote or derived")
-        if (self.value is None) != (self.tolerance is None):
-            raise ValueError("value and tolerance go together")
+        widths = [self.tolerance, self.factor].count(None)
+        if (self.value is None) != (widths == 2) or widths == 0:
+            raise ValueError("value goes together with either tolerance or factor")
+        if self.factor is not None and (self.factor < 1 or self.value <= self.floor):
+            raise ValueError("factor must be 1 or more, and value above the floor")
         return self
+
+    def holds(self, value: float) -> bool:
+        """Whether a measured number is as near to the claimed one as it must be."""
+        if self.factor is None:
+            return math.isclose(value, self.value, rel_tol=self.tolerance)
+        ratio = (value - self.floor) / (self.value - self.floor)
+        return 1 / self.factor <= ratio <= self.factor
 
 
 def read(path: Path | None = None) -> dict[str, Claim]:
@@ -97,7 +111,8 @@ Verdict = Literal["confirmed", "not confirmed", "undecided", "not comparable"]
 def judge(claim: Claim, value: Value) -> Verdict:
     """The verdict on what was measured in one framework.
 
-    A number is confirmed within the claim's tolerance, a truth value if it is True.
+    A number is confirmed within the claim's tolerance or factor, a truth value if it
+    is True.
     None is undecided.
 
     Raises
@@ -113,8 +128,7 @@ def judge(claim: Claim, value: Value) -> Verdict:
         raise ClaimError(f"{claim.claim!r} is {wanted}; what was measured is {value!r}")
     if truth:
         return "confirmed" if value else "not confirmed"
-    close = math.isclose(value, claim.value, rel_tol=claim.tolerance)
-    return "confirmed" if close else "not confirmed"
+    return "confirmed" if claim.holds(value) else "not confirmed"
 
 
 def table(
