@@ -84,7 +84,7 @@ def test_torch_adds_bits_to_the_weighted_squared_error():
         images = training.to_tensor(IMAGES)
         code = model.encoder(images).round()
         error = (model.decoder(code) - images).square().sum((1, 2, 3))
-        expected = torch_bits(code, model.mean, model.log_scale) + 3 * error
+        expected = torch_bits(code, *model.prior(code)) + 3 * error
     assert history.val_loss[0] == pytest.approx(expected.mean().item(), rel=1e-4)
 
 
@@ -114,7 +114,8 @@ def test_the_prior_is_trained_too_and_is_no_half_of_the_network(framework):
     if framework == "keras":
         assert len(model.layers[1].trainable_weights) == 2
     else:
-        assert {"mean", "log_scale"} <= dict(model.named_parameters()).keys()
+        names = dict(model.named_parameters()).keys()
+        assert {"prior.mean", "prior.log_scale"} <= names
 
 
 def test_a_network_without_bits_is_refused():

@@ -5,6 +5,7 @@ edit these, not this file.
 """
 
 import keras
+import numpy as np
 from keras import layers
 
 
@@ -266,8 +267,11 @@ class KerasPrior(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "numbers": self.numbers}
 
+    def prices(self, code):
+        return self.mean, self.log_scale
+
     def bits(self, code):
-        return keras_bits(code, self.mean, self.log_scale)
+        return keras_bits(code, *self.prices(code))
 
     def call(self, code, training=False):
         shape = keras.ops.shape(code)
@@ -278,7 +282,7 @@ class KerasPrior(layers.Layer):
 
 
 # notebooks/11_rate.ipynb
-def keras_rate(numbers=32):
+def keras_rate(numbers=32, prior=KerasPrior):
     large = keras.initializers.VarianceScaling(16, "fan_avg", "uniform")  # 4² times
     encoder = keras.Sequential(
         [
@@ -300,7 +304,51 @@ def keras_rate(numbers=32):
             layers.Reshape((28, 28, 1)),
         ]
     )
-    return keras.Sequential([encoder, KerasPrior(numbers), decoder])
+    return keras.Sequential([encoder, prior(numbers), decoder])
+
+
+# notebooks/11_rate.ipynb
+class MaskedDense(layers.Dense):
+    """A dense layer without the connections that a mask forbids."""
+
+    def __init__(self, mask, **options):
+        super().__init__(mask.shape[1], **options)
+        self.allowed = mask
+
+    def call(self, inputs):
+        product = keras.ops.matmul(inputs, self.kernel * self.allowed)
+        return self.activation(product + self.bias)
+
+
+def keras_masks(places, width):
+    """Of three layers, the allowed connections, (inputs, outputs): 0 or 1."""
+    inputs = np.arange(places)
+    hidden, outputs = np.repeat(inputs, width), np.tile(inputs, 2)
+    first, second = inputs[:, None] < hidden, hidden[:, None] <= hidden
+    last = hidden[:, None] <= outputs
+    return [mask.astype("float32") for mask in (first, second, last)]
+
+
+# notebooks/11_rate.ipynb
+class KerasLookingBack(KerasPrior):
+    """Prices each number of a code by those before it."""
+
+    def __init__(self, numbers, width=16, **options):
+        super().__init__(numbers, **options)
+        first, second, last = keras_masks(numbers, width)
+        self.first = MaskedDense(first, activation="relu")
+        self.second = MaskedDense(second, activation="relu")
+        self.last = MaskedDense(last, kernel_initializer="zeros")
+
+    def prices(self, code):
+        flat = keras.ops.reshape(code, (-1, self.numbers)) / 4
+        found = self.last(self.second(self.first(flat)))
+        mean, log_scale = keras.ops.split(found[:, None, None], 2, axis=-1)
+        return self.mean + 4 * mean, self.log_scale + log_scale
+
+
+def keras_rate_back(numbers=32):
+    return keras_rate(numbers, prior=KerasLookingBack)
 
 
 # notebooks/12_denoising.ipynb

@@ -257,13 +257,24 @@ def torch_bits(code, mean, log_scale):
 
 
 # notebooks/11_rate.ipynb
+class TorchPrior(nn.Module):
+    """A mean and a log scale for each number of a code."""
+
+    def __init__(self, numbers):
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(numbers, 1, 1))
+        self.log_scale = nn.Parameter(torch.zeros(numbers, 1, 1))
+
+    def forward(self, code):
+        return self.mean, self.log_scale
+
+
 class RateAutoencoder(Autoencoder):
     """An autoencoder whose loss counts the bits of its rounded code."""
 
-    def __init__(self, encoder, decoder, numbers):
+    def __init__(self, encoder, decoder, prior):
         super().__init__(encoder, decoder)
-        self.mean = nn.Parameter(torch.zeros(numbers, 1, 1))
-        self.log_scale = nn.Parameter(torch.zeros(numbers, 1, 1))
+        self.prior = prior
 
     def rounded(self, code):
         """Noise in training, rounding afterwards."""
@@ -275,7 +286,7 @@ class RateAutoencoder(Autoencoder):
     def loss(self, images, weight):
         code = self.rounded(self.encode(images))
         error = (self.decode(code) - images).square().sum((1, 2, 3))
-        return (torch_bits(code, self.mean, self.log_scale) + weight * error).mean()
+        return (torch_bits(code, *self.prior(code)) + weight * error).mean()
 
 
 # notebooks/11_rate.ipynb
@@ -300,7 +311,50 @@ def torch_rate(numbers=32):
         nn.Unflatten(1, (1, 28, 28)),
         nn.Sigmoid(),
     )
-    return RateAutoencoder(encoder, decoder, numbers)
+    return RateAutoencoder(encoder, decoder, TorchPrior(numbers))
+
+
+# notebooks/11_rate.ipynb
+class MaskedLinear(nn.Linear):
+    """A dense layer without the connections that a mask forbids."""
+
+    def __init__(self, mask):
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask.float())
+
+    def forward(self, inputs):
+        return F.linear(inputs, self.weight * self.mask, self.bias)
+
+
+def torch_masks(places, width):
+    """Of three layers, the allowed connections, (outputs, inputs)."""
+    inputs = torch.arange(places)
+    hidden, outputs = inputs.repeat_interleave(width), inputs.repeat(2)
+    first, second = hidden[:, None] > inputs, hidden[:, None] >= hidden
+    return first, second, outputs[:, None] >= hidden
+
+
+# notebooks/11_rate.ipynb
+class TorchLookingBack(TorchPrior):
+    """Prices each number of a code by those before it."""
+
+    def __init__(self, numbers, width=16):
+        super().__init__(numbers)
+        first, second, last = map(MaskedLinear, torch_masks(numbers, width))
+        self.back = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, code):
+        found = self.back(code.flatten(1) / 4)[..., None, None]
+        mean, log_scale = found.chunk(2, 1)
+        return self.mean + 4 * mean, self.log_scale + log_scale
+
+
+def torch_rate_back(numbers=32):
+    network = torch_rate(numbers)
+    network.prior = TorchLookingBack(numbers)
+    return network
 
 
 # notebooks/12_denoising.ipynb

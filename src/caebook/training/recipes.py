@@ -140,6 +140,7 @@ SOURCE_RECIPES = {
     # What chapter 3 trains live with a narrow code is ours, and so is its recipe.
     "narrow": replace(FAST_RECIPE, epochs=6, train_images=60_000),
     "rate": RATE_RECIPE,  # of chapter "trained for the bits", also ours
+    "rate-back": replace(RATE_RECIPE, distortion_weight=13.0, epochs=90),
     # So are what chapter 12 trains to remove noise, and its recipe.
     "denoiser": replace(
         FAST_RECIPE,
@@ -162,6 +163,7 @@ BRIEF = {
         "code16": (2, 480),
         "narrow": (2, 500),
         "rate": (2, 500),
+        "rate-back": (2, 500),
         "denoiser": (2, 500),
     },
     "reader": {
@@ -174,6 +176,7 @@ BRIEF = {
         "code16": (3, 2_000),
         "narrow": (3, 3_000),
         "rate": (2, 20_000),
+        "rate-back": (2, 20_000),
         "denoiser": (6, 8_000),
     },
 }
