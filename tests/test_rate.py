@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
-from onnx import load_from_string, numpy_helper
 
 from caebook import codec, networks
 from caebook.codec import in_order, locate
@@ -13,7 +12,6 @@ from caebook.codec.quantise import integers
 from caebook.codec.search import bits_of_levels, search, squared_errors
 from caebook.train import halves
 from caebook.training import Recipe
-from caebook.training.onnx import round_weights
 from caebook.training.recipes import RATE_RECIPE
 
 IMAGES = tiny.images(30)
@@ -116,6 +114,49 @@ def test_the_prior_is_trained_too_and_is_no_half_of_the_network(framework):
     else:
         names = dict(model.named_parameters()).keys()
         assert {"prior.mean", "prior.log_scale"} <= names
+
+
+@pytest.mark.parametrize("framework", ["keras", "torch"])
+def test_a_prior_that_looks_back_sees_earlier_numbers_only(framework):
+    model = networks.build("rate-back", framework, 0)
+    code = np.random.default_rng(0).normal(0, 3, (5, 32)).astype(np.float32)
+    if framework == "keras":
+        prior = model.layers[1]
+        prior(code[:, None, None])
+        weights = np.random.default_rng(1).normal(size=prior.last.kernel.shape)
+        prior.last.kernel.assign(weights)
+
+        def means(code):
+            return np.asarray(prior.prices(code[:, None, None])[0])[:, 0, 0]
+    else:
+        import torch
+
+        torch.nn.init.normal_(model.prior.back[4].weight)
+
+        def means(code):
+            with torch.no_grad():
+                found, _ = model.prior(torch.from_numpy(code)[..., None, None])
+            return found.numpy()[..., 0, 0]
+
+    before = means(code)
+    for place in (0, 7, 31):
+        changed = code.copy()
+        changed[:, place] += 2
+        moved = np.abs(means(changed) - before).max(axis=0) > 0
+        assert not moved[: place + 1].any()
+        assert moved[place + 1 :].any() == (place < 31)
+
+
+@pytest.mark.parametrize("system", ["rate", "rate-back"])
+def test_the_last_bias_of_the_decoder_starts_at_the_mean_pixel(system):
+    from caebook.training import torch as training
+
+    model = networks.build(system, "torch", 0)
+    recipe = replace(RATE_RECIPE, epochs=1, train_images=20, batch_size=20)
+    recipe = replace(recipe, learning_rate=1e-12)
+    training.fit(model, IMAGES[:20], recipe, validation=IMAGES)
+    output = training.predict(model, IMAGES[:20])
+    assert output.mean() == pytest.approx(IMAGES[:20].mean() / 255, abs=0.05)
 
 
 def test_a_network_without_bits_is_refused():
@@ -291,30 +332,3 @@ def test_logistic_tables_are_valid_even_at_the_ends():
     assert tables.argmax(axis=1).tolist() == [32, 35, 0, 63]
     found = -np.log2(tables[0, 30:35] / 65536)
     assert found == pytest.approx(price(np.arange(-2, 3), 0, 0), abs=0.01)
-
-
-# --- decoders in coarser weights --------------------------------------------------
-
-
-@pytest.mark.parametrize("bits", [2, 8, 16])
-def test_rounded_weights_are_integers_times_a_step_near_the_old_ones(bits):
-    graph = tiny.decoder(4, gain=0.7)
-    rounded, integers = round_weights(graph, bits)
-    old, new = weights_of(graph), weights_of(rounded)
-    assert len(old) == len(new) == len(integers) > 0
-    largest = 2 ** (bits - 1) - 1
-    for before, after, whole in zip(old, new, integers, strict=True):
-        step = np.abs(before).max() / largest
-        assert np.abs(whole).max() <= largest
-        assert after == pytest.approx(whole * step, abs=1e-6)
-        assert np.abs(after - before).max() <= step / 2 + 1e-6
-
-
-def weights_of(graph):
-    tensors = map(numpy_helper.to_array, load_from_string(graph).graph.initializer)
-    return [tensor for tensor in tensors if tensor.dtype == np.float32]
-
-
-def test_a_senseless_number_of_bits_is_refused():
-    with pytest.raises(ValueError, match=r"^bits=1 must be a whole number from 2"):
-        round_weights(tiny.decoder(4), 1)

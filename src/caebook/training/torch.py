@@ -194,9 +194,11 @@ def fit(
 def _last_layer(model: nn.Module, parameters: bool = False) -> nn.Module | None:
     """The last layer that was added to `model`; with parameters of its own, if asked.
 
-    Layers are taken in the order in which they were added, not in which they are used.
+    Of an autoencoder, that of its decoder. Layers are taken in the order in which they
+    were added, not in which they are used.
     """
-    layers = [module for module in model.modules() if not any(module.children())]
+    last = getattr(model, "decoder", model)
+    layers = [module for module in last.modules() if not any(module.children())]
     if parameters:
         layers = [layer for layer in layers if any(True for _ in layer.parameters())]
     return layers[-1] if layers else None
