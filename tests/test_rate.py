@@ -10,7 +10,9 @@ from caebook import codec, networks
 from caebook.codec import in_order, locate
 from caebook.codec.quantise import integers
 from caebook.codec.search import bits_of_levels, search, squared_errors
-from caebook.train import halves
+from caebook.errors import RunError
+from caebook.settings import Settings
+from caebook.train import halves, train
 from caebook.training import Recipe
 from caebook.training.recipes import RATE_RECIPE
 
@@ -145,6 +147,31 @@ def test_a_prior_that_looks_back_sees_earlier_numbers_only(framework):
         moved = np.abs(means(changed) - before).max(axis=0) > 0
         assert not moved[: place + 1].any()
         assert moved[place + 1 :].any() == (place < 31)
+
+
+@pytest.mark.parametrize("framework", ["keras", "torch"])
+def test_a_run_keeps_the_prior_and_another_network_can_take_it(tmp_path, framework):
+    model = networks.build("rate-back", framework, 0)
+    recipe = replace(RATE_RECIPE, epochs=1, train_images=200, batch_size=50)
+    settings = Settings("smoke", "glyph-digits", None, 0, tmp_path)
+    run = train(model, "rate-back", settings, recipe=recipe)
+    kept, other = run.prior(), networks.build("rate-back", framework, 1)
+    if framework == "keras":
+        prior, mine = other.layers[1], model.layers[1]
+        prior.set_weights(list(kept.values()))
+        pairs = zip(prior.get_weights(), mine.get_weights(), strict=True)
+        assert all(np.array_equal(*pair) for pair in pairs)
+    else:
+        import torch
+
+        tensors = {name: torch.from_numpy(value) for name, value in kept.items()}
+        assert not other.prior.load_state_dict(tensors, strict=False).unexpected_keys
+        mine = dict(model.prior.named_parameters())
+        assert mine.keys() == kept.keys()
+        assert all(np.array_equal(mine[k].detach(), kept[k]) for k in kept)
+    (run.folder / "prior.npz").write_bytes(b"no archive")
+    with pytest.raises(RunError, match=r"prior\.npz cannot be read"):
+        run.prior()
 
 
 @pytest.mark.parametrize("system", ["rate", "rate-back"])

@@ -87,6 +87,7 @@ def train(
         history=history,
         settings=settings,
         variant=variant,
+        prior=_prior_weights(model),
     )
 
 
@@ -104,6 +105,17 @@ def _framework(model: object) -> ModuleType:
     raise TypeError(
         f"{type(model).__name__} is neither a keras.Model nor a torch.nn.Module"
     )
+
+
+def _prior_weights(model: object) -> dict[str, np.ndarray] | None:
+    """Weights of the part that prices the code, by name; None if there is none."""
+    if hasattr(model, "prior"):
+        named = model.prior.named_parameters()
+        return {name: weights.detach().cpu().numpy() for name, weights in named}
+    for layer in getattr(model, "layers", ()):
+        if hasattr(layer, "bits"):
+            return {str(i): weights for i, weights in enumerate(layer.get_weights())}
+    return None
 
 
 def _name(framework: ModuleType) -> str:

@@ -110,7 +110,10 @@ class Training:
         """What ``reference/`` keeps: of further seeds the record only."""
         models = ["classifier"] if self.system == "classifier" else []
         models = models or ["encoder", "decoder"]
-        return ["run.json", *(f"{m}.onnx" for m in models if self.seed == 0)]
+        files = [f"{model}.onnx" for model in models]
+        if self.system == "rate-back":  # its prior cannot be had from counts
+            files.append("prior.npz")
+        return ["run.json", *(files if self.seed == 0 else [])]
 
 
 def read_plan(path: Path | None = None) -> list[Training]:

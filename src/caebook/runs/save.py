@@ -45,6 +45,7 @@ def save(
     history: History,
     settings: Settings,
     variant: str | None = None,
+    prior: dict[str, np.ndarray] | None = None,
 ) -> Run:
     """Check, score and record a trained network, replacing an earlier run of it.
 
@@ -54,6 +55,7 @@ def save(
     system : e.g. ``"shallow"``
     dataset : scored on the first ``settings.test_images`` of its test set
     variant : default ``settings.variant``
+    prior : weights of the network that prices the code, by name, if there is one
 
     Returns
     -------
@@ -110,6 +112,8 @@ def save(
     with replacing_folder(settings.runs_dir / name) as folder:
         for model, content in exported.models.items():
             (folder / f"{model}.onnx").write_bytes(content)
+        if prior:
+            np.savez_compressed(folder / "prior.npz", **prior)
         (folder / "run.json").write_text(record.to_json(), encoding="utf-8")
     return read(settings.runs_dir / name)
 

@@ -1,12 +1,15 @@
 """Reading, finding and using runs.
 
 A run is a folder, named by `caebook.runs.run_id`, that holds ``encoder.onnx`` and
-``decoder.onnx`` (or ``classifier.onnx``) and ``run.json``. Reading and using a run
-needs ONNX Runtime only, neither TensorFlow nor PyTorch.
+``decoder.onnx`` (or ``classifier.onnx``) and ``run.json``, and ``prior.npz`` if it was
+trained for the bits of its code. Reading and using a run needs ONNX Runtime only,
+neither TensorFlow nor PyTorch.
 """
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +132,22 @@ class Run:
         """uint8 (N, 28, 28) → probabilities, float32 (N, classes)."""
         check_images(images)
         return self._network("classifier")(images)
+
+    def prior(self) -> dict[str, np.ndarray]:
+        """Weights of the network that prices the code, by name, in their order.
+
+        Raises
+        ------
+        RunError
+            If they are missing or damaged.
+        """
+        path = self.folder / "prior.npz"
+        try:
+            zipfile.ZipFile(path).close()  # NumPy would try to unpickle anything else
+            with np.load(path, allow_pickle=False) as content:
+                return dict(content)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise RunError(f"{path} cannot be read: {error}") from error
 
     @cached_property
     def _networks(self) -> dict[str, Network]:
