@@ -22,18 +22,11 @@ LONG_CELLS = {
         "torch-no-grad": 27,
         "def-without-kinks-layer": 32,
     },
-    "14_results": {
-        "raw-digit-set-test-images-0-nbytes": 32,
-        "def-name-and-epochs-label": 26,
-        "large-dict-zip-systems-o-s-d-v-strict-tr": 35,
-        "def-front-points-measure-worse": 27,
-    },
 }
 
 # Chapters that are longer than a chapter should be, with the most words and lines of
 # visible code that each may have: they are still to be cut.
 LONG_CHAPTERS = {
-    "14_results": (2_440, 240),
     "a_two_frameworks": (3_350, 675),
 }
 
@@ -56,8 +49,5 @@ TYPED_NUMBERS = {
     },
     "10_compression": {
         "98.0": "compression ratio that the source of `code16` reports",
-    },
-    "14_results": {
-        "79.28": "UQI, in per cent, that the source of `code16` reports",
     },
 }

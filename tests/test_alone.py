@@ -109,6 +109,30 @@ def test_learners_edits_of_chapter_3_run_through(clone):
     assert any(line.startswith("40 numbers (yours)") for line in lines)
 
 
+def test_brief_trainings_win_nothing_in_chapter_14(clone):
+    """Not in its tables, figure and answers, however good they are."""
+    lines = run(
+        *(clone, "14_results", "glyph-digits"),
+        *("classical = [", "for p in points:\n    if p['system'] == 'rate':\n"
+          "        p['run'] = 'rate+short-torch-mnist-s0'\nclassical = ["),
+        *("figure = plots.rate_distortion(", "print(named)\n"
+          "figure = plots.rate_distortion("),
+    )  # fmt: skip
+    naming = [line for line in lines if "rate searched" in line]
+    assert len(naming) == 1 and "left out, because trained briefly: rate" in naming[0]
+    assert any("wide-kernel, Keras" in line for line in lines)
+
+
+def test_chapter_14_does_without_trained_networks(clone):
+    """It says what is missing, and names no winner among networks."""
+    lines = run(
+        *(clone, "14_results", "glyph-digits"),
+        *('"+short-" not in', '"never" in'),
+        *("runs.find(system,", 'runs.find("nothing",'),
+    )
+    assert not any(line.endswith("network") for line in lines)
+
+
 def test_reference_holds_what_chapters_read_from_each_other():
     reference = root() / "reference"
     missing = [

@@ -9,6 +9,7 @@ import PIL.features
 import pytest
 import tiny
 from onnx import numpy_helper
+from scipy import stats
 
 from caebook import codec, data, rivals
 from caebook import settings as profiles
@@ -138,6 +139,14 @@ def test_all_bytes_that_decoding_needs_are_counted(drawn_rivals, drawn):
         errors = np.mean((decoded / 255 - one / 255) ** 2, axis=(1, 2))
         assert np.allclose(point.errors, errors, rtol=1e-12), name
         assert point.row()["images"] == 30 and not point.row()["ideal"], name
+
+
+def test_error_of_a_mean_is_known(drawn):
+    images = drawn[1][:30]
+    point = rivals.measure(rivals.OneBit(), images)
+    row, expected = point.row(), stats.sem(point.errors)
+    assert row["mse_error"] == pytest.approx(expected) and expected > 0
+    assert rivals.measure(rivals.OneBit(), images[:1]).row()["mse_error"] is None
 
 
 def test_lossless_rivals_lose_nothing(drawn_rivals, drawn):

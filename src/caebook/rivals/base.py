@@ -72,6 +72,12 @@ class Point:
         return float(self.errors.mean())
 
     @property
+    def mse_error(self) -> float | None:
+        """Standard error of `mse` over the images; None if there is but one."""
+        count = len(self.errors)
+        return float(self.errors.std(ddof=1) / math.sqrt(count)) if count > 1 else None
+
+    @property
     def psnr(self) -> float | None:
         """Of the mean squared error, in dB; None if nothing was lost."""
         return float(metrics.psnr_of_mse(self.mse)) if self.mse else None
@@ -86,7 +92,8 @@ class Point:
         about = {key: getattr(self.rival, key) for key in keys}
         about |= {"codec": self.rival.name, "alone": self.alone, "ideal": False}
         about |= {"side_bytes": self.rival.side, "images": len(self.errors)}
-        scores = {"mse": self.mse, "psnr": self.psnr, "uqi": self.uqi}
+        scores = {"mse": self.mse, "mse_error": self.mse_error}
+        scores |= {"psnr": self.psnr, "uqi": self.uqi}
         return {**about, "bytes": self.bytes, **scores}
 
 
