@@ -300,6 +300,19 @@ def test_each_further_list_makes_the_error_smaller(drawn_rivals, drawn):
     assert full.first(4).encode(drawn[1]) == full.encode(drawn[1])
 
 
+def test_coded_indices_give_the_same_images_in_fewer_bytes(drawn_rivals, drawn):
+    lists = drawn_rivals["residual VQ, 4 × 256"]
+    coded = rivals.CodedVectors(lists, drawn[0])
+    images = drawn[0]
+    stream = coded.encode(images)
+    assert len(stream) < len(lists.encode(images))
+    plain = lists.decode(lists.encode(images))
+    assert np.array_equal(coded.decode(stream), plain)
+    assert coded.side > lists.side
+    with pytest.raises(ValueError, match="256 entries, not 1024"):
+        rivals.CodedVectors(drawn_rivals["k-means, 1,024 images"], drawn[0])
+
+
 def test_lists_need_a_power_of_two(pca, drawn):
     for entries in (128, 300):
         with pytest.raises(ValueError, match="power of 2"):

@@ -31,9 +31,10 @@ from caebook.rivals.transforms import (
     PackedComponents,
     PrincipalComponents,
 )
-from caebook.rivals.vectors import VectorQuantiser
+from caebook.rivals.vectors import CodedVectors, VectorQuantiser
 
 __all__ = [
+    "CodedVectors",
     "Compact",
     "ContextCoder",
     "CosineTransform",

@@ -3,7 +3,7 @@
 With one stage this is k-means: a list of typical images. With more it is a residual
 vector quantiser (Juang & Gray, 1982, doi:10.1109/ICASSP.1982.1171604): each further
 stage has a list of what the stages before leave over, and the image is the sum of one
-entry of each.
+entry of each. The indices are stored as they are, or entropy coded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import copy
 import numpy as np
 from scipy import sparse
 
+from caebook.codec import StaticCoder, count_levels, frequencies
 from caebook.evaluation.pca import PCA
 from caebook.images import slices, to_float, to_uint8
 from caebook.rivals.base import Rival, int8_rows, stored
@@ -75,17 +76,24 @@ class VectorQuantiser(Rival):
 
     def encode(self, images: np.ndarray) -> bytes:
         """See `Rival`."""
+        return pack(self.indices(images), self.bits)
+
+    def decode(self, stream: bytes) -> np.ndarray:
+        """See `Rival`."""
+        return self.images(unpack(stream, self.bits, len(self.lists)))
+
+    def indices(self, images: np.ndarray) -> np.ndarray:
+        """Images, uint8 (N, 28, 28) → entries of each list, uint16 (N, stages)."""
         index = np.empty((len(images), len(self.lists)), np.uint16)
         for part in slices(len(images), PART):
             rest = to_float(images[part]).reshape(-1, 784)
             for stage, values in enumerate(self.lists):
                 index[part, stage] = nearest(rest, values)
                 rest -= values[index[part, stage]]
-        return pack(index, self.bits)
+        return index
 
-    def decode(self, stream: bytes) -> np.ndarray:
-        """See `Rival`."""
-        index = unpack(stream, self.bits, len(self.lists))
+    def images(self, index: np.ndarray) -> np.ndarray:
+        """Undoes `indices`, but for what the lists leave over."""
         images = np.empty((len(index), 28, 28), np.uint8)
         for part in slices(len(index), PART):
             pixels = sum(
@@ -93,6 +101,41 @@ class VectorQuantiser(Rival):
             )
             images[part] = to_uint8(pixels.reshape(-1, 28, 28))
         return images
+
+
+class CodedVectors(Rival):
+    """A vector quantiser whose indices the static coder writes.
+
+    A stream is the number of images (4 bytes) and the coder's.
+
+    Parameters
+    ----------
+    lists : of 256 entries each
+    training : images, uint8 (N, 28, 28), from which a table is made for each list
+    """
+
+    family = "clusters"
+
+    def __init__(self, lists: VectorQuantiser, training: np.ndarray) -> None:
+        if lists.bits != 8:
+            raise ValueError(
+                f"the coder needs lists of 256 entries, not {1 << lists.bits}"
+            )
+        self.lists, self.setting = lists, lists.setting
+        self.name = f"{lists.name}, coded"
+        counts = count_levels(lists.indices(training).astype(np.uint8), 256)
+        tables = frequencies(counts)
+        self.coder, self.side = StaticCoder(tables), lists.side + stored(tables)
+
+    def encode(self, images: np.ndarray) -> bytes:
+        """See `Rival`."""
+        content = self.coder.encode(self.lists.indices(images).astype(np.uint8))
+        return len(images).to_bytes(4, "little") + content
+
+    def decode(self, stream: bytes) -> np.ndarray:
+        """See `Rival`."""
+        index = self.coder.decode(stream[4:], int.from_bytes(stream[:4], "little"))
+        return self.lists.images(index)
 
 
 def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
