@@ -269,6 +269,7 @@ class TorchPrior(nn.Module):
         return self.mean, self.log_scale
 
 
+# notebooks/11_rate.ipynb
 class RateAutoencoder(Autoencoder):
     """An autoencoder whose loss counts the bits of its rounded code."""
 
