@@ -293,7 +293,7 @@ def decompressed(
         count += len(symbols)
         for part in slices(len(symbols), 500):
             yield model.images(symbols[part])
-    if not count:
+    if not count and stop is None:
         raise CorruptFile("the file holds no images")
 
 
