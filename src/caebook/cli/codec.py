@@ -176,10 +176,13 @@ def _compress(arguments: argparse.Namespace) -> int:
 
 
 def _names_to_keep(given: ImageSet, target: Path) -> list[str] | None:
-    """The names of PNG files, unless decompressing gives the same ones anyway."""
+    """The names of PNG files, unless decompressing gives the same ones anyway.
+
+    A single image is decompressed to the name of its file.
+    """
     from caebook.codec import names
 
-    if given.names is None:
+    if given.names is None or len(given.names) == 1:
         return None
     if given.names == names.default_names(target, len(given.images)):
         return None
