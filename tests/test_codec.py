@@ -440,6 +440,8 @@ def test_the_weights_count_and_not_their_order():
     assert digest(a=a, b=b) == digest(b=b, a=a)
     others = [digest(a=a, b=b + 1), digest(a=a, b=b[0]), digest(a=a[::-1], b=b)]
     assert len({digest(a=a, b=b), *others}) == 4
+    nodes = [node("Mul", ["code", "a"], ["images"])]
+    assert digest(a=a) != digest(a=a[None])  # a shape counts too
 
 
 def test_models_are_never_overwritten(tmp_path):
