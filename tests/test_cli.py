@@ -1,12 +1,12 @@
 """The `caebook` command: images in files, .cae files, models, and what it prints."""
 
 import gzip
+import hashlib
 import json
 import os
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import version1
 from fakes import idx
-from mutate import seal
 from PIL import Image
 
 from caebook import cli, codec, data
@@ -151,7 +151,11 @@ def test_several_files_and_the_adaptive_coder(default, here):
     paths = [folder / "07.png", folder / "02.png"]
     assert run("compress", *paths, "-o", "two.cae", "--coder", "adaptive") == 0
     content = (here / "two.cae").read_bytes()
-    assert content == codec.compress(IMAGES[[7, 2]], default, "adaptive")
+    names = ["07.png", "02.png"]
+    parts = codec.compressed(
+        IMAGES[[7, 2]], default, "adaptive", None, 9, file_names=names
+    )
+    assert content == b"".join(parts)
     assert run("decompress", "two.cae") == 0
     assert read(here / "two.npy").shape == (2, 28, 28)
 
@@ -223,10 +227,17 @@ def test_numbered_names_are_sorted_by_their_numbers(here):
     assert image_files.read_images([here / "in"]).names == wanted
 
 
+def names_in(path: str) -> list[str] | None:
+    """The names of the images that a file holds."""
+    with open(path, "rb") as file:
+        return codec.examine(file).names
+
+
 def test_names_and_order_are_restored(default, here, capsys):
     put_named(here / "in", NAMES)
     assert run("compress", "in") == 0
-    assert json.loads(Path("in.names.json").read_text())["names"] == NAMES
+    assert "bytes of names" in capsys.readouterr().out
+    assert names_in("in.cae") == NAMES
     assert run("decompress", "in.cae", "-o", "out") == 0
     assert "12 images with their names" in capsys.readouterr().out
     assert set(os.listdir("out")) == set(NAMES)
@@ -235,25 +246,18 @@ def test_names_and_order_are_restored(default, here, capsys):
         assert (np.asarray(Image.open(f"out/{name}")) == image).all()
     # Files that are given one by one keep their order.
     assert run("compress", "in/7.png", "in/2.png", "-o", "two.cae") == 0
-    assert json.loads(Path("two.names.json").read_text())["names"] == ["7.png", "2.png"]
+    assert names_in("two.cae") == ["7.png", "2.png"]
+    assert run("compress", "in", "--no-names", "-o", "none.cae") == 0
+    assert names_in("none.cae") is None
+    assert run("decompress", "none.cae", "-o", "numbered") == 0
+    assert sorted(os.listdir("numbered"))[::11] == ["00.png", "11.png"]
 
 
 def test_names_that_decompressing_gives_anyway_are_not_stored(default, here):
     put_pngs(here / "in", IMAGES)
     put_named(here / "seven", ["seven.png"])
     assert run("compress", "in") == run("compress", "seven/seven.png") == 0
-    assert not list(here.rglob("*.json"))
-
-
-def test_names_of_an_earlier_file_are_replaced_only_with_force(default, here, capsys):
-    put_named(here / "in", NAMES)
-    assert run("compress", "in") == 0
-    Path("in.cae").unlink()
-    np.save("in.npy", IMAGES)
-    assert run("compress", "in.npy") == 1
-    assert "in.names.json: exists" in capsys.readouterr().err
-    assert run("compress", "in.npy", "--force") == 0
-    assert not Path("in.names.json").exists()
+    assert names_in("in.cae") is names_in("seven/seven.cae") is None
 
 
 def test_names_that_cannot_be_restored_are_reported(default, here, capsys):
@@ -262,7 +266,7 @@ def test_names_that_cannot_be_restored_are_reported(default, here, capsys):
     put_named(here / "b" / "c", ["X.png"])
     assert run("compress", "a/x.png", "b/c/X.png", "-o", "x.cae") == 0
     assert "upper and lower case" in capsys.readouterr().err
-    assert not Path("x.names.json").exists()
+    assert names_in("x.cae") is None
 
 
 def damaged_names(content: dict) -> dict[str, tuple[object, str]]:
@@ -292,11 +296,41 @@ def damaged_names(content: dict) -> dict[str, tuple[object, str]]:
     }
 
 
+def put_version_1(default: codec.Model) -> dict:
+    """A file of version 1, ``in.cae``, and names that fit it."""
+    content = version1.compress(IMAGES[:12], default)
+    Path("in.cae").write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"schema": 1, "sha256": sha256, "names": NAMES}
+
+
+def test_names_beside_a_file_of_version_1_are_restored(default, here, capsys):
+    sound = put_version_1(default)
+    assert run("decompress", "in.cae", "-o", "numbered") == 0
+    assert sorted(os.listdir("numbered"))[::11] == ["00.png", "11.png"]
+    Path("in.names.json").write_text(json.dumps(sound))
+    assert run("decompress", "in.cae", "-o", "out") == 0
+    assert "12 images with their names" in capsys.readouterr().out
+    assert set(os.listdir("out")) == set(NAMES)
+    assert run("info", "in.cae") == 0
+    assert "in in.names.json" in capsys.readouterr().out
+
+
+def test_the_last_files_of_version_1_are_read(there, capsys):
+    for coder in codec.CODERS:
+        source = DATA / f"version-1-{coder}.cae"
+        assert run("decompress", source, "-o", coder) == 0
+        assert "12 images with their names" in capsys.readouterr().out
+        with np.load(DATA / "version-1.npz") as file:
+            wanted = file["images"].astype(int)
+        for number, image in enumerate(wanted, 1):
+            found = np.asarray(Image.open(f"{coder}/digit {number}.png")).astype(int)
+            assert np.abs(found - image).max() <= 1
+
+
 def test_damaged_names_give_a_warning_and_numbers(default, here, capsys):
-    put_named(here / "in", NAMES)
-    assert run("compress", "in") == 0
     path = Path("in.names.json")
-    for name, (content, says) in damaged_names(json.loads(path.read_text())).items():
+    for name, (content, says) in damaged_names(put_version_1(default)).items():
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         capsys.readouterr()
         assert run("decompress", "in.cae", "-o", f"{name} out") == 0, name
@@ -480,6 +514,7 @@ def bad_inputs(here: Path, good: str) -> dict[str, tuple[list[str], str]]:
         "long input": (["compress", long, "-o", "x"], "cannot be read"),
         "long output": (["compress", "good.npy", "-o", long], "cannot be written"),
         "long model": (["compress", "good.npy", "-m", long], "neither a model's"),
+        "block": (["compress", "good.npy", "--block", "16385"], "16,384 at most"),
         "long folder": (["decompress", "sound.cae", "-o", long], "cannot be written"),
         "npy.gz": (["compress", "good.npy.gz"], "only IDX files may be"),
         "twice": (["compress", "twice.npy"], "more than one array"),
@@ -539,8 +574,8 @@ def test_invalid_input_gives_one_line_and_status_1(default, here, capsys):
         ["info"],
         ["model"],
         ["compress", "-"],
-        ["compress", "in.npy", "-o", "-"],
-        ["decompress", "-", "-o", "out.npy"],
+        ["compress", "in.npy", "--block", "0"],
+        ["decompress", "in.cae", "-o", "-"],
         ["info", ""],
     ],
 )
@@ -557,12 +592,68 @@ def flip(content: bytes, at: int) -> bytes:
 
 def test_a_damaged_file_leaves_no_output(default, here, capsys):
     """The damage is in the stream, so it is found after writing has begun."""
-    content = codec.compress(IMAGES, default)
-    Path("in.cae").write_bytes(seal(flip(content, 32 + len(default.id) + 9)))
+    content = version1.compress(IMAGES, default)
+    Path("in.cae").write_bytes(version1.seal(flip(content, 32 + len(default.id) + 9)))
     for target in ("out.npy", "out"):
         assert run("decompress", "in.cae", "-o", target) == 1
         assert capsys.readouterr().err.startswith("caebook: in.cae: a stream")
         assert [path.name for path in here.iterdir()] == ["in.cae"]
+
+
+def test_the_sound_images_of_a_damaged_file_are_salvaged(default, here, capsys):
+    put_named(here / "in", NAMES)
+    assert run("compress", "in", "--block", 5) == 0
+    content = Path("in.cae").read_bytes()
+    capsys.readouterr()
+    assert run("decompress", "in.cae", "-o", "sound", "--salvage") == 0
+    assert capsys.readouterr().err == ""
+    Path("in.cae").write_bytes(flip(content, len(content) - 6))
+    assert run("decompress", "in.cae", "-o", "out") == 1
+    assert not Path("out").exists()
+    for target in ("out", "out.npy"):
+        assert run("decompress", "in.cae", "-o", target, "--salvage") == 3
+        said = capsys.readouterr().err
+        assert "block 6 is damaged" in said and "the 10 images before" in said
+    assert set(os.listdir("out")) == set(NAMES[:10])
+    wanted = default.images(default.symbols(IMAGES[:12]))
+    assert (np.load("out.npy") == wanted[:10]).all()
+    Path("in.cae").write_bytes(content[:40])
+    assert run("decompress", "in.cae", "-o", "none", "--salvage") == 1
+    assert "no image can be saved" in capsys.readouterr().err
+    assert not Path("none").exists()
+    Path("old.cae").write_bytes(version1.compress(IMAGES, default)[:-1])
+    assert run("decompress", "old.cae", "-o", "none", "--salvage") == 1
+
+
+def test_files_go_through_pipes(there):
+    """Bytes alone on standard output; reports and warnings on standard error."""
+    np.save("in.npy", strokes())
+    compress = [*COMMAND, "compress", "in.npy", "-o", "-", "--check"]
+    made = subprocess.run(compress, capture_output=True, check=True)
+    assert b"19 images" in made.stderr and b"MSE" in made.stderr
+    assert made.stdout == codec.compress(strokes(), codec.find_model())
+
+    def read(*arguments: str, content: bytes = made.stdout):
+        command = [*COMMAND, *arguments]
+        return subprocess.run(command, input=content, capture_output=True)
+
+    found = read("info", "-")
+    assert found.returncode == 0 and b"19 of 28" in found.stdout
+    assert read("decompress", "-", "-o", "out.npy").returncode == 0
+    assert (np.load("out.npy") == codec.decompress(made.stdout)).all()
+    assert read("decompress", "-", "-o", "out").returncode == 0
+    assert len(os.listdir("out")) == 19
+    for arguments, content, says in (
+        (["decompress", "-"], made.stdout, b"name the output with -o"),
+        (["info", "-"], b"nothing", b"standard input: this is not a .cae file"),
+        (["info", "-"], made.stdout[:-1], b"standard input: truncated"),
+    ):
+        failed = read(*arguments, content=content)
+        assert failed.returncode == 1 and says in failed.stderr
+    assert read("decompress", "-", "-o", "-").returncode == 2
+    old = (DATA / "version-1-static.cae").read_bytes()
+    assert read("decompress", "-", "-o", "old.npy", content=old).returncode == 0
+    assert np.load("old.npy").shape == (12, 28, 28)
 
 
 TYPES = ["u1", "i1", "?", "<i8", ">i2", "<f2", "<f8", "<c8", "U3", "O"]
@@ -710,12 +801,7 @@ def test_an_interrupt_during_the_imports_gives_no_traceback(number):
 def test_a_signal_while_writing_leaves_no_temporary_file(tmp_path, number, target):
     model = codec.find_model()
     symbols = np.zeros((16_000, model.numbers), np.uint8)
-    source = codec.compress(tiny.images(1), model)
-    stream = model.coder("static").encode(symbols)
-    name = 32 + len(model.id)
-    count, length = struct.pack("<I", len(symbols)), struct.pack("<I", len(stream))
-    content = source[:12] + count + source[16:name] + length + stream + bytes(4)
-    (tmp_path / "in.cae").write_bytes(seal(content))
+    (tmp_path / "in.cae").write_bytes(version1.pack(symbols, model))
     process = subprocess.Popen(
         [*COMMAND, "decompress", "in.cae", "-o", target],
         cwd=tmp_path,
@@ -760,28 +846,57 @@ def test_info_describes_a_file(default, here, capsys):
     assert run("info", "in.cae") == 0
     said = capsys.readouterr().out
     for part in (
-        "version 1",
+        "version 2; checksums fit",
+        "in 1 block",
         "40 images",
         f"{len(content)} bytes",
         "16 numbers of 4 bits (lloyd-max",
         "adaptive",
         default.id,
-        default.checksum[:8].hex(),
+        default.digest[:4].hex(),
         str(default.run.folder),
     ):
         assert part in said
+    assert run("compress", put_named(here / "in", NAMES), "--block", 5) == 1
+    assert run("compress", "in", "--block", 5, "--force") == 0
+    content = Path("in.cae").read_bytes()
+    capsys.readouterr()
+    assert run("info", "in.cae") == 0
+    said = capsys.readouterr().out
+    assert "names         12, in " in said and "in 3 blocks" in said
+    Path("in.cae").write_bytes(flip(content, len(content) - 6))
+    assert run("info", "in.cae") == 1
+    captured = capsys.readouterr()
+    assert "damaged: block 6" in captured.out and "10 of 28×28" in captured.out
+    assert captured.err.startswith("caebook: in.cae: block 6 is damaged")
+
+
+def test_info_describes_a_file_of_version_1(default, here, capsys):
+    content = version1.compress(IMAGES, default, "adaptive")
+    Path("in.cae").write_bytes(content)
+    assert run("info", "in.cae") == 0
+    said = capsys.readouterr().out
+    for part in ("version 1", f"{len(content)} bytes", "adaptive", default.id):
+        assert part in said
+    assert default.checksum[:8].hex() in said
     Path("in.cae").write_bytes(flip(content, 80))
     assert run("info", "in.cae") == 1
     assert "checksum" in capsys.readouterr().err
 
 
 def test_a_missing_model_is_named(model, here, capsys):
-    Path("in.cae").write_bytes(codec.compress(IMAGES, model))
-    assert run("info", "in.cae") == 0
-    assert f"no model {model.id}" in capsys.readouterr().out
-    assert run("decompress", "in.cae") == 1
-    assert f"no model {model.id}" in capsys.readouterr().err
-    assert run("decompress", "in.cae", "-m", model.run.folder) == 0
+    for content, name in (
+        (codec.compress(IMAGES, model), f"no model {model.short_id}"),
+        (version1.compress(IMAGES, model), f"no model {model.id}"),
+        (codec.compress(np.tile(IMAGES, (25, 1, 1)), model), f"it is {model.id}"),
+    ):
+        Path("in.cae").write_bytes(content)
+        assert run("info", "in.cae") == 0
+        assert name in capsys.readouterr().out
+        assert run("decompress", "in.cae", "-o", "out.npy", "--force") == 1
+        assert name in capsys.readouterr().err
+        command = ["decompress", "in.cae", "-o", "out.npy", "--force"]
+        assert run(*command, "-m", model.run.folder) == 0
 
 
 def test_a_file_of_another_model_is_refused(default, here, capsys):
@@ -812,7 +927,19 @@ def test_models_are_made_and_listed(here, monkeypatch, capsys):
     }
     capsys.readouterr()
     assert run("model", "list") == 0
-    assert capsys.readouterr().out.startswith(f"{tiny.NAME}:uniform2  ")
+    full_name = f"{tiny.NAME}:uniform2-{model.short_id}"
+    assert capsys.readouterr().out.startswith(f"{full_name}  ")
+    # The id is that of the run's own decoder, and the same for a model beside it.
+    assert run(*command, "--quantiser", "uniform") == 0
+    own = codec.find_model(source.folder)
+    assert own.digest == model.digest and own.checksum != model.checksum
+    # Again, with other images: a second model, and the first one stays.
+    before = {path.name for path in model.run.folder.iterdir()}
+    again = ["model", "make", source.folder, "--images", 200, "--bits", 2]
+    assert run(*again, "--quantiser", "uniform", "--copy-to", "models") == 0
+    assert len(before) < len(list(model.run.folder.iterdir()))
+    assert codec.find_model(full_name).digest == model.digest
+    assert codec.find_model(f"{tiny.NAME}:uniform2").fitted["images"] == 200
     assert run("model", "make", source.folder, "--images", 5_999) == 1
     assert "ask for" in capsys.readouterr().err
     assert run("model", "make", here) == 1
@@ -846,12 +973,14 @@ def printed(capsys) -> list[str]:
 
 
 def test_the_readme_describes_the_default_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     ((*_, _), (_, described), *_) = readme_commands()
-    assert run("info", DATA / "earlier-static.cae") == 0
+    with np.load(DATA / "version-1.npz") as file:
+        Path("in.cae").write_bytes(codec.compress(file["images"], codec.find_model()))
+    assert run("info", "in.cae") == 0
     for line, found in zip(described, printed(capsys), strict=True):
-        if not line.startswith(("images", "size", "header")):
+        if not line.startswith(("images", "size", "names")):
             assert line == found
-    assert "header        64 bytes" in described[3]
 
 
 def test_the_readme_prints_what_the_commands_print(tmp_path, monkeypatch, capsys):

@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 1 if something was wrong with data or files, 130 after an
+        0 if all went well, 1 if something was wrong with data or files, 3 if
+        `decompress --salvage` wrote what could be read of a damaged file, 130 after an
         interrupt. Wrong usage ends the process with status 2, as argparse does, and
         SIGTERM or SIGHUP with 128 plus its number.
     """

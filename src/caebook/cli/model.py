@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from caebook.cli.common import file_path, positive, progress
 from caebook.errors import DataError
+
+if TYPE_CHECKING:
+    from caebook.codec import Model
 
 
 def add(groups: argparse._SubParsersAction) -> None:
@@ -64,7 +68,7 @@ def _list(arguments: argparse.Namespace) -> int:
     for path in paths:
         model = codec.Model.load(path)
         default = " (default)" if model.id == codec.DEFAULT_MODEL else ""
-        print(f"{model.id}{default}  {path}")
+        print(f"{_name(model)}{default}  {path}")
     if not paths:
         print("there is no model yet; `caebook model make` makes one from a run")
     return 0
@@ -75,6 +79,8 @@ def _make(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from caebook import codec, data
+    from caebook.codec.identity import weights_digest
+    from caebook.codec.model import read_file
 
     run = codec.read_run(arguments.folder)
     dataset = data.load(arguments.dataset or run.record.dataset)
@@ -94,7 +100,18 @@ def _make(arguments: argparse.Namespace) -> int:
             arguments.search,
         )
     if arguments.copy_to is not None:
-        model = replace(model, run=codec.package(run, arguments.copy_to))
+        # The id is that of the run's own decoder, whichever computes the same faster.
+        decoder = read_file(run.folder / "decoder.onnx")
+        model = replace(
+            model,
+            run=codec.package(run, arguments.copy_to),
+            weights=weights_digest(decoder),
+        )
     path = model.save()
-    print(f"{model.id}  {path}")
+    print(f"{_name(model)}  {path}")
     return 0
+
+
+def _name(model: Model) -> str:
+    """The model's full name, with the digits of its id if it has one."""
+    return model.id if model.weights is None else f"{model.id}-{model.short_id}"

@@ -4,9 +4,10 @@ An autoencoder turns an image into numbers, not bytes. Three steps are added her
 in a module of its own:
 
 - `quantise` rounds each number to one of a few levels;
-- `entropy` turns the levels' indices into bytes, fewer for frequent ones;
+- `entropy` turns the levels' indices into bytes, fewer for frequent ones, and `short`
+  does so for a few;
 - `model` joins a run, a quantiser and the entropy coder's tables, and `locate` finds
-  models.
+  models; `identity` gives them content addresses, and `fitting` makes them.
 
 `container` writes and reads whole ``.cae`` files, `image_files` the images that go in
 and come out. Their functions can be imported from here.
@@ -14,12 +15,12 @@ and come out. Their functions can be imported from here.
 
 from caebook.codec.container import (
     MAX_IMAGES,
-    Header,
+    Contents,
     compress,
     compressed,
     decompress,
     decompressed,
-    read_header,
+    examine,
 )
 from caebook.codec.entropy import (
     CODERS,
@@ -29,8 +30,9 @@ from caebook.codec.entropy import (
     frequencies,
     ideal_bits,
 )
+from caebook.codec.fitting import fit, package
 from caebook.codec.locate import DEFAULT_MODEL, find_model, list_models
-from caebook.codec.model import Model, fit, package, read_run
+from caebook.codec.model import Model, read_run
 from caebook.codec.quantise import QUANTISERS, Quantiser, lloyd_max, uniform
 from caebook.errors import CodecError, CorruptFile
 
@@ -41,8 +43,8 @@ __all__ = [
     "QUANTISERS",
     "AdaptiveCoder",
     "CodecError",
+    "Contents",
     "CorruptFile",
-    "Header",
     "Model",
     "Quantiser",
     "StaticCoder",
@@ -51,6 +53,7 @@ __all__ = [
     "count_levels",
     "decompress",
     "decompressed",
+    "examine",
     "find_model",
     "fit",
     "frequencies",
@@ -58,7 +61,6 @@ __all__ = [
     "list_models",
     "lloyd_max",
     "package",
-    "read_header",
     "read_run",
     "uniform",
 ]

@@ -1,109 +1,76 @@
 """Whole ``.cae`` files: writing, checking and reading them.
 
-``book/format.md`` describes the layout. A file is written and read block by block, so
-memory does not grow with the number of images.
+``book/format.md`` describes the layout, and `blocks` its bytes. A file is written and
+read block by block, so memory does not grow with the number of images. Files of version
+1, which `container_v1` reads, can be read but are not written any more.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
 
-from caebook.codec.entropy import PRECISION, stream_lengths
+from caebook.codec import blocks, container_v1, names
+from caebook.codec.blocks import BLOCK_IMAGES, BLOCK_NUMBERS
 from caebook.codec.locate import find_model
-from caebook.codec.model import MODEL_ID, Model, Progress
-from caebook.codec.quantise import BITS
-from caebook.errors import CorruptFile
+from caebook.codec.model import Model, Progress
+from caebook.errors import CodecError, CorruptFile
 from caebook.images import SIDE, check_images, slices
 
-#: Images that a file may declare unless more are allowed: 784 MB of them.
+#: Images that a file may hold unless more are allowed: 784 MB of them.
 MAX_IMAGES = 1_000_000
 
-MAGIC = b"\x89CAE"
-VERSION = 1
-_QUANTISER_IDS = {"uniform": 1, "lloyd-max": 2}
-_CODER_IDS = {"static": 1, "adaptive": 2}
-# Magic, version, quantiser, bits, coder, precision, length of the model's id, two
-# unused bytes, images, height, width, numbers in a code, checksum of the model.
-_FIXED = struct.Struct("<4s6B2xI2HI8s")
-_UINT32 = struct.Struct("<I")  # a block's length, and the CRC at the end
-_CHECKSUM = 8  # bytes of the model's checksum that a file stores
-_PART = 1 << 20  # bytes read at a time
+#: Files of so many images hold the model's name, which is no half percent of them.
+NAMED = 1_000
 
-# A block's largest size bounds the memory, whatever a file declares.
-BLOCK_IMAGES = 16_384
-BLOCK_NUMBERS = 1 << 22
+Header = blocks.Header | container_v1.Header
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a ``.cae`` file declares.
+class Contents:
+    """What is in a file.
 
     Attributes
     ----------
-    version : int
-        Of the format.
-    model : str
-        Id of the model that the file was written with; see `Model.id`.
-    checksum : bytes
-        The first 8 bytes of the model's checksum.
-    quantiser, bits
-        Kind of the quantiser, and bits of an index.
-    coder : str
-        Entropy coder, "static" or "adaptive".
-    count : int
-        Images, 1 or more.
-    numbers : int
-        Numbers in the code of an image.
+    header : Header
+        Of version 1 or 2.
     size : int
-        Bytes of the whole file.
+        Bytes of the file, as far as it is sound.
+    counts : tuple of int
+        Images in each sound block of images.
+    names : list of str or None
+        Of the images' files, fit to be used; None if there are none.
+    problem : str
+        Why the names that are there are not used; "" if there is no reason.
+    names_size : int
+        Bytes of the blocks of names.
+    label : str
+        Name of the model, if the file holds it.
+    damage : str
+        Why the rest of the file cannot be read; "" for a sound file.
     """
 
-    version: int
-    model: str
-    checksum: bytes
-    quantiser: str
-    bits: int
-    coder: str
-    count: int
-    numbers: int
+    header: Header
     size: int
+    counts: tuple[int, ...]
+    names: list[str] | None = None
+    problem: str = ""
+    names_size: int = 0
+    label: str = ""
+    damage: str = ""
 
     @property
-    def length(self) -> int:
-        """Bytes before the first block."""
-        return _FIXED.size + len(self.model)
+    def count(self) -> int:
+        """Images in all sound blocks."""
+        return sum(self.counts)
 
-    @property
-    def blocks(self) -> Iterator[int]:
-        """Number of images in each block, which count and numbers determine."""
-        size = max(1, min(BLOCK_IMAGES, BLOCK_NUMBERS // self.numbers))
-        return (min(size, self.count - at) for at in range(0, self.count, size))
 
-    def pack(self) -> bytes:
-        """The header as bytes."""
-        fields = _FIXED.pack(
-            MAGIC,
-            self.version,
-            _QUANTISER_IDS[self.quantiser],
-            self.bits,
-            _CODER_IDS[self.coder],
-            PRECISION,
-            len(self.model),
-            self.count,
-            SIDE,
-            SIDE,
-            self.numbers,
-            self.checksum,
-        )
-        return fields + self.model.encode("ascii")
+# --- writing ----------------------------------------------------------------------
 
 
 def compressed(
@@ -111,18 +78,25 @@ def compressed(
     model: Model,
     coder: str = "static",
     progress: Progress | None = None,
+    block: int = BLOCK_IMAGES,
+    file_names: Sequence[str] | None = None,
 ) -> Iterator[bytes]:
     """Compress images to the parts of a ``.cae`` file, one after the other.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (N, 28, 28)
-        1 to 2**32 - 1 of them; may be a memory map.
+        1 or more; may be a memory map.
     model : Model
     coder : str
         "static", or "adaptive" for images unlike those the model was fitted to.
     progress : callable, optional
         Called with the number of images just done.
+    block : int
+        Images in a block, 16,384 at most. A damaged file can be read up to the damaged
+        block; smaller ones take more bytes and time.
+    file_names : sequence of str, optional
+        One for each image; see `caebook.codec.names.problem`.
 
     Yields
     ------
@@ -132,39 +106,43 @@ def compressed(
     Raises
     ------
     TypeError, ValueError
-        If the images are not like this, or the entropy coder is unknown.
+        If the images are not like this, the entropy coder is unknown, or names or block
+        are invalid.
     CodecError
-        If the model's encoder cannot be used.
+        If the model's encoder cannot be used, or its id is not known.
     """
     check_images(images)
-    header = Header(
-        version=VERSION,
-        model=model.id,
-        checksum=model.checksum[:_CHECKSUM],
-        quantiser=model.quantiser.kind,
-        bits=model.quantiser.bits,
-        coder=coder,
-        count=len(images),
-        numbers=model.numbers,
-        size=0,  # not known yet, and not written
-    )
-    entropy_coder = model.coder(coder)
-    content = header.pack()
-    crc = zlib.crc32(content)
-    yield content
-    start = 0
-    for count in header.blocks:
-        symbols = np.empty((count, model.numbers), np.uint8)
-        for part in slices(count):
-            symbols[part] = model.symbols(images[start : start + count][part])
+    if block not in range(1, BLOCK_IMAGES + 1):
+        raise ValueError(f"a block of {block} images; choose 1 to {BLOCK_IMAGES:,}")
+    if file_names is not None and (reason := names.problem(file_names)):
+        raise ValueError(f"the names cannot be written: {reason}")
+    if file_names is not None and len(file_names) != len(images):
+        raise ValueError(f"{len(file_names)} names for {len(images)} images")
+    model.coder(coder)  # before anything is written, an error if it is unknown
+    writer = blocks.Writer()
+    yield writer.header(coder, model.digest)
+    if len(images) >= NAMED:
+        yield writer.block(blocks.MODEL, model.id.encode(), optional=True)
+    size = min(block, _most(model.numbers))
+    for start in range(0, len(images), size):
+        given = images[start : start + size]
+        if file_names is not None:
+            payload = blocks.pack_names(file_names[start : start + size])
+            yield writer.block(blocks.NAMES, payload, optional=True)
+        symbols = np.empty((len(given), model.numbers), np.uint8)
+        for part in slices(len(given)):
+            symbols[part] = model.symbols(given[part])
             if progress is not None:
                 progress(len(symbols[part]))
-        start += count
-        stream = entropy_coder.encode(symbols)
-        content = _UINT32.pack(len(stream)) + stream
-        crc = zlib.crc32(content, crc)
-        yield content
-    yield _UINT32.pack(crc)
+        stream = model.coder(coder).encode(symbols)
+        payload = blocks.pack_images(len(given), stream)
+        last = start + size >= len(images)
+        yield writer.block(blocks.IMAGES, payload, last)
+
+
+def _most(numbers: int) -> int:
+    """Images that a block may hold."""
+    return max(1, min(BLOCK_IMAGES, BLOCK_NUMBERS // numbers))
 
 
 def compress(images: np.ndarray, model: Model, coder: str = "static") -> bytes:
@@ -172,136 +150,124 @@ def compress(images: np.ndarray, model: Model, coder: str = "static") -> bytes:
     return b"".join(compressed(images, model, coder))
 
 
-def read_header(file: BinaryIO) -> Header:
-    """Check a file from the first byte to the last, and return what it declares.
+# --- checking ---------------------------------------------------------------------
 
-    Neither images nor codes are decoded, and little of the file is in memory at a time.
-    Afterwards the file's position is its first block.
+
+def examine(file: BinaryIO, salvage: bool = False) -> Contents:
+    """Check a file from the first byte to the last, without decoding images.
+
+    Parameters
+    ----------
+    file : binary file
+        Seekable only if it may be of version 1.
+    salvage : bool
+        Return what comes before a damage instead of raising an error, if the header is
+        sound. In version 1, one checksum covers the whole file, so nothing is certain.
+
+    Returns
+    -------
+    Contents
+
+    Raises
+    ------
+    CorruptFile
+        If it is not a ``.cae`` file, of an unknown version, or damaged.
+    """
+    if _is_version_1(file):
+        header = container_v1.read_header(file)
+        return Contents(header, header.size, tuple(header.blocks))
+    reader = blocks.Reader(file)
+    counts, found, label, names_size, damage = [], [], "", 0, ""
+    pending = None  # names of the next block of images
+    try:
+        for block in reader.blocks():
+            if block.kind == blocks.IMAGES:
+                counts.append(blocks.parse_images(block.payload)[0])
+                found.append((counts[-1], pending))
+                pending = None
+            elif block.kind == blocks.NAMES:
+                pending, names_size = block.payload, names_size + block.size
+            elif block.kind == blocks.MODEL:
+                label = block.payload.decode("ascii", errors="replace")
+        if not counts:
+            raise CorruptFile("the file holds no images")
+    except CorruptFile as error:
+        if not salvage:
+            raise
+        damage = str(error)
+    file_names, problem = _names(found)
+    return Contents(
+        reader.header, reader.position, tuple(counts), file_names, problem,
+        names_size, label if label.isprintable() else "", damage,
+    )  # fmt: skip
+
+
+def _names(found: list[tuple[int, bytes | None]]) -> tuple[list[str] | None, str]:
+    """The names in a file's blocks, or why they cannot be used."""
+    if all(payload is None for _, payload in found):
+        return None, ""
+    listed = []
+    try:
+        for count, payload in found:
+            part = [] if payload is None else blocks.parse_names(payload)
+            if len(part) != count:
+                return None, f"there are {len(part):,} names for {count:,} images"
+            listed += part
+    except CorruptFile as error:
+        return None, str(error)
+    reason = names.problem(listed)
+    return (None, reason) if reason else (listed, "")
+
+
+def sound_streams(file: BinaryIO, contents: Contents, model: Model) -> Contents:
+    """The contents up to the first stream that is not one of the model's.
+
+    Checksums find accidents, so this finds forgeries and faults of the writer.
 
     Parameters
     ----------
     file : binary file
         Seekable.
-
-    Returns
-    -------
-    Header
-
-    Raises
-    ------
-    CorruptFile
-        If it is not a ``.cae`` file, of an unknown version, declares an invalid value,
-        is shorter or longer than declared, or does not match its checksum.
+    contents : Contents
+        From `examine`, of a file of version 2.
+    model : Model
     """
-    size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    start = file.read(_FIXED.size)
-    if start[: len(MAGIC)] != MAGIC:
-        raise CorruptFile("this is not a .cae file")
-    if len(start) > len(MAGIC) and start[len(MAGIC)] != VERSION:
-        raise CorruptFile(
-            f"this is a .cae file of version {start[len(MAGIC)]}, and this program "
-            f"reads version {VERSION}"
-        )
-    if len(start) < _FIXED.size:
-        raise CorruptFile(f"truncated: {size} bytes are less than a header")
-    header = _unpack(start, file, size)
-    _check_blocks(header, file)
-    _check_crc(file, size)
-    file.seek(header.length)
-    return header
+    counts = []
+    try:
+        for symbols in _symbols(blocks.Reader(file), model, len(contents.counts)):
+            counts.append(len(symbols))
+    except CorruptFile as error:
+        found = contents.names and contents.names[: sum(counts)]
+        return replace(contents, counts=tuple(counts), names=found, damage=str(error))
+    return contents
 
 
-def _unpack(start: bytes, file: BinaryIO, size: int) -> Header:
-    """Check each field of a header by itself."""
-    (
-        _, version, quantiser, bits, coder, precision, length,
-        count, height, width, numbers, checksum,
-    ) = _FIXED.unpack(start)  # fmt: skip
-    quantisers = {number: name for name, number in _QUANTISER_IDS.items()}
-    coders = {number: name for name, number in _CODER_IDS.items()}
-    model = file.read(length).decode("ascii", errors="replace")
-    problems = {
-        f"unknown quantiser {quantiser}": quantiser not in quantisers,
-        f"{bits} bits for a number": bits not in BITS,
-        f"unknown entropy coder {coder}": coder not in coders,
-        f"tables of {precision} bits": precision != PRECISION,
-        "a value for its unused bytes": start[10:12] != b"\0\0",
-        "no images": count == 0,
-        f"images of {width}×{height} pixels": (width, height) != (SIDE, SIDE),
-        "codes without numbers": numbers == 0,
-        "an invalid name of a model": MODEL_ID.fullmatch(model) is None,
-    }
-    for problem, found in problems.items():
-        if found:
-            raise CorruptFile(f"the header declares {problem}")
-    return Header(
-        version, model, checksum, quantisers[quantiser], bits, coders[coder],
-        count, numbers, size,
-    )  # fmt: skip
-
-
-def _check_blocks(header: Header, file: BinaryIO) -> None:
-    """Check that the blocks fill the file and have possible lengths."""
-    position, end = header.length, header.size - _UINT32.size
-    for index, count in enumerate(header.blocks):
-        if position + _UINT32.size > end:  # also ends the loop for absurd counts
-            raise CorruptFile(
-                f"truncated: {header.count:,} images are declared, but the file ends "
-                f"before block {index + 1}"
-            )
-        file.seek(position)
-        (length,) = _UINT32.unpack(_read(file, _UINT32.size))
-        position += _UINT32.size + length
-        if position > end:
-            raise CorruptFile(f"truncated: the file ends within block {index + 1}")
-        if length not in stream_lengths(count * header.numbers):
-            raise CorruptFile(
-                f"block {index + 1} has {length:,} bytes, which is impossible for "
-                f"{count:,} images of {header.numbers:,} numbers"
-            )
-    if position < end:
-        raise CorruptFile(f"{end - position:,} more bytes than declared")
-
-
-def _check_crc(file: BinaryIO, size: int) -> None:
-    file.seek(0)
-    left, crc = size - _UINT32.size, 0
-    while left:
-        part = _read(file, min(_PART, left))
-        crc = zlib.crc32(part, crc)
-        left -= len(part)
-    if _read(file, _UINT32.size) != _UINT32.pack(crc):
-        raise CorruptFile("damaged: its content does not match its checksum")
-
-
-def _read(file: BinaryIO, size: int) -> bytes:
-    """Read `size` bytes, which were there when the file was opened."""
-    content = file.read(size)
-    if len(content) < size:
-        raise CorruptFile("the file became shorter while it was read")
-    return content
+# --- reading ----------------------------------------------------------------------
 
 
 def decompressed(
     file: BinaryIO,
-    header: Header,
-    model: Model,
+    model: Model | None = None,
     max_images: int = MAX_IMAGES,
+    stop: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Decompress the images of a ``.cae`` file, some at a time.
+    """Decompress the images of a ``.cae`` file, some at a time, reading forwards.
+
+    Images come as soon as their block's checksum has been seen; a damage further on
+    raises the error when the iterator gets there.
 
     Parameters
     ----------
     file : binary file
-        As `read_header` leaves it.
-    header : Header
-        From `read_header`.
-    model : Model
-        The one that the header names; see `find_model`.
+        At its start. Seekable only if it may be of version 1.
+    model : Model, optional
+        By default the one that the file names; see `model_of`.
     max_images : int
-        A few bytes can stand for very many images; files that declare more than this
-        are refused.
+        A few bytes can stand for very many images; files that hold more than this are
+        refused.
+    stop : int, optional
+        Read so many blocks of images only.
 
     Yields
     ------
@@ -310,39 +276,59 @@ def decompressed(
     Raises
     ------
     CorruptFile
-        If the file was written with another model, declares more than `max_images`, or
-        a stream is damaged.
+        If the file is damaged or invalid, was written with another model, or holds
+        more than `max_images`.
     CodecError
-        If the model's decoder cannot be used.
+        If the model is not available, or its decoder cannot be used.
     """
-    _check_model(header, model)
-    if header.count > max_images:
-        raise CorruptFile(
-            f"{header.count:,} images are declared, and the limit is {max_images:,} "
-            "(--max-images, max_images)"
-        )
-    coder = model.coder(header.coder)
-    for count in header.blocks:
-        (length,) = _UINT32.unpack(_read(file, _UINT32.size))
-        symbols = coder.decode(_read(file, length), count)
-        for part in slices(count, 500):
+    if _is_version_1(file):
+        header = container_v1.read_header(file)
+        check_count(header.count, max_images)
+        yield from container_v1.decompressed(file, header, model or model_of(header))
+        return
+    reader = blocks.Reader(file)
+    model = model or model_of(reader.header)
+    count = 0
+    for symbols in _symbols(reader, model, stop, max_images):
+        count += len(symbols)
+        for part in slices(len(symbols), 500):
             yield model.images(symbols[part])
+    if not count and stop is None:
+        raise CorruptFile("the file holds no images")
 
 
-def _check_model(header: Header, model: Model) -> None:
-    wanted = (header.model, header.checksum.hex())
-    given = (model.id, model.checksum[:_CHECKSUM].hex())
-    if wanted != given:
+def _symbols(
+    reader: blocks.Reader,
+    model: Model,
+    stop: int | None = None,
+    max_images: int | None = None,
+) -> Iterator[np.ndarray]:
+    """The indices in each block of images, uint8 (some, n)."""
+    header = reader.header
+    if not model.digest.startswith(header.prefix):
         raise CorruptFile(
-            f"written with the model {' '.join(wanted)}, not with {' '.join(given)}"
+            f"written with the model {header.model}, not with {model.short_id} "
+            f"({model.id})"
         )
-    quantiser = model.quantiser
-    declared = (header.quantiser, header.bits, header.numbers)
-    if declared != (quantiser.kind, quantiser.bits, model.numbers):
-        raise CorruptFile(
-            f"the header declares {header.quantiser} levels of {header.bits} bits for "
-            f"{header.numbers:,} numbers, which does not match the model {model.id}"
-        )
+    if stop == 0:
+        return
+    total, done = 0, 0
+    for block in reader.blocks():
+        if block.kind != blocks.IMAGES:
+            continue
+        count, stream = blocks.parse_images(block.payload)
+        total += count
+        if max_images is not None:
+            check_count(total, max_images)
+        if count > _most(model.numbers):
+            raise CorruptFile(
+                f"a block declares {count:,} images, and {model.numbers:,} numbers "
+                "each are too many"
+            )
+        yield model.coder(header.coder).decode(stream, count)
+        done += 1
+        if done == stop:
+            return
 
 
 def decompress(
@@ -350,26 +336,54 @@ def decompress(
 ) -> np.ndarray:
     """The bytes of a ``.cae`` file → images, uint8 (N, 28, 28).
 
+    Parameters and errors as `decompressed`; nothing is decoded of a damaged file.
+    """
+    file = io.BytesIO(content)
+    check_count(examine(file).count, max_images)
+    file.seek(0)
+    pixels = bytearray()
+    for images in decompressed(file, model, max_images):
+        pixels += images.data
+    return np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE)
+
+
+def check_count(count: int, max_images: int) -> None:
+    """Raise CorruptFile if there are more images than allowed."""
+    if count > max_images:
+        raise CorruptFile(
+            f"{count:,} images are declared, and the limit is {max_images:,} "
+            "(--max-images, max_images)"
+        )
+
+
+def model_of(header: Header, label: str = "") -> Model:
+    """Find the model that a file was written with.
+
     Parameters
     ----------
-    content : bytes
-    model : Model, optional
-        By default the one that the file names; see `find_model`.
-    max_images : int
-        As in `decompressed`.
+    header : Header
+    label : str
+        The model's name, if it is known; for the error message.
 
     Raises
     ------
-    CorruptFile
-        If the content is damaged, or not that of a ``.cae`` file; see `decompressed`.
     CodecError
-        If the model that the file names is not available.
+        If it is not available, or several have ids that start like the file's.
     """
-    file = io.BytesIO(content)
-    header = read_header(file)
-    if model is None:
-        model = find_model(header.model, header.checksum)
-    pixels = bytearray()  # grows with what is decoded, not with what is declared
-    for images in decompressed(file, header, model, max_images):
-        pixels += images.data
-    return np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE)
+    if isinstance(header, container_v1.Header):
+        return find_model(header.model, header.checksum)
+    try:
+        return find_model(header.model)
+    except CodecError as error:
+        if not label:
+            raise
+        raise CodecError(f"{error}; the file says that it is {label}") from error
+
+
+def _is_version_1(file: BinaryIO) -> bool:
+    """Look whether a file is of version 1; one that cannot seek is taken for newer."""
+    if not file.seekable():
+        return False
+    start = file.read(len(blocks.MAGIC) + 1)
+    file.seek(-len(start), os.SEEK_CUR)
+    return start == blocks.MAGIC + b"\x01"

@@ -7,6 +7,9 @@ The method is a range asymmetric numeral system (Duda, 2013, arXiv:1311.2540),
 interleaved (Giesen, 2014, arXiv:1402.3392) so that NumPy works on many symbols at a
 time. No library is used because a file's tables must be whole numbers: the libraries
 for Python take probabilities as floats, and round them differently in each version.
+
+Streams of fewer than 8,192 symbols are written by `caebook.codec.short` instead, except
+in version 1 of the format.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from caebook.codec import short
+from caebook.codec.short import PRECISION
 from caebook.errors import CorruptFile
 from caebook.images import slices
 
 # --- tables -----------------------------------------------------------------------
 
-PRECISION = 16  # the frequencies of a table add up to 2**16
 _TOTAL = 1 << PRECISION
 
 
@@ -142,6 +146,8 @@ class StaticCoder:
     ----------
     tables : ndarray of uint16, shape (n, K)
         For each position of a code, the frequencies of its K levels; see `frequencies`.
+    version : int
+        Of the format; in version 1 short streams are written as long ones are.
 
     Raises
     ------
@@ -149,15 +155,15 @@ class StaticCoder:
         If the tables are not like this.
     """
 
-    def __init__(self, tables: np.ndarray) -> None:
+    def __init__(self, tables: np.ndarray, version: int = 2) -> None:
         check_tables(tables)
         self._table = _Table(tables)
+        self._version = version
 
     def encode(self, symbols: np.ndarray) -> bytes:
         """Indices, uint8 (N, n) → a stream, from which `decode` restores them."""
         check_symbols(symbols, self._table.numbers, self._table.levels)
-        parts = [self._table.intervals(symbols)]
-        return _write(parts, _lanes(symbols.size))
+        return _stream([self._table.intervals(symbols)], symbols.size, self._version)
 
     def decode(self, stream: bytes, count: int) -> np.ndarray:
         """The stream of `count` images → their indices, uint8 (count, n).
@@ -167,7 +173,7 @@ class StaticCoder:
         CorruptFile
             If it is damaged, or the stream of another number of images.
         """
-        reader = _Reader(stream, _lanes(count * self._table.numbers))
+        reader = _reader(stream, count * self._table.numbers, self._version)
         symbols = reader.read(count, self._table)
         reader.finish()
         return symbols
@@ -190,6 +196,8 @@ class AdaptiveCoder:
     tables : ndarray of uint16, shape (n, K), optional
         The first tables; they weigh as much as 64 images. By default all levels are
         equally likely and weigh half an image each (Krichevsky & Trofimov, 1981).
+    version : int
+        As in `StaticCoder`.
 
     Raises
     ------
@@ -201,8 +209,13 @@ class AdaptiveCoder:
     LARGEST_GROUP = 256
 
     def __init__(
-        self, numbers: int, levels: int, tables: np.ndarray | None = None
+        self,
+        numbers: int,
+        levels: int,
+        tables: np.ndarray | None = None,
+        version: int = 2,
     ) -> None:
+        self._version = version
         if tables is None:
             self._counts = np.full((numbers, levels), self.IMAGE // 2, np.int64)
         else:
@@ -220,12 +233,12 @@ class AdaptiveCoder:
         for group in self._groups(len(symbols)):
             parts.append(self._table().intervals(symbols[group]))
             self._learn(symbols[group])
-        return _write(parts, _lanes(symbols.size))
+        return _stream(parts, symbols.size, self._version)
 
     def decode(self, stream: bytes, count: int) -> np.ndarray:
         """As `StaticCoder.decode`; the next call continues with the counts."""
         numbers = len(self._counts)
-        reader = _Reader(stream, _lanes(count * numbers))
+        reader = _reader(stream, count * numbers, self._version)
         symbols = np.empty((count, numbers), np.uint8)
         for group in self._groups(count):
             symbols[group] = reader.read(group.stop - group.start, self._table())
@@ -260,6 +273,13 @@ class _Table:
         self.frequency = wide.ravel()
         self.start = (wide.cumsum(axis=1, dtype=np.uint32) - wide).ravel()
 
+    def lists(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Running sums and frequencies of each position."""
+        shape = self.numbers, self.levels
+        return self.start.reshape(shape).tolist(), self.frequency.reshape(
+            shape
+        ).tolist()
+
     def intervals(self, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Start and frequency of each symbol, uint16 (N · n,), image by image."""
         starts = np.empty(symbols.shape, np.uint16)
@@ -278,9 +298,33 @@ def _lanes(symbols: int) -> int:
 
 
 def stream_lengths(symbols: int) -> range:
-    """Possible lengths, in bytes, of a stream of `symbols` symbols."""
+    """Possible lengths, in bytes, of a stream of `symbols` symbols with lanes."""
     least = 4 * _lanes(symbols)  # a lane ends with a state of four bytes
     return range(least, least + 2 * symbols + 1, 2)  # a symbol moves one word at most
+
+
+def _stream(
+    parts: list[tuple[np.ndarray, np.ndarray]], symbols: int, version: int
+) -> bytes:
+    """Write the symbols' intervals, in the way that their number decides."""
+    if version > 1 and _lanes(symbols) == 1:
+        return short.write(parts)
+    return _write(parts, _lanes(symbols))
+
+
+def _reader(stream: bytes, symbols: int, version: int) -> _ShortReader | _Reader:
+    """Begin to read what `_stream` wrote."""
+    if version > 1 and _lanes(symbols) == 1:
+        return _ShortReader(stream)
+    return _Reader(stream, _lanes(symbols))
+
+
+class _ShortReader(short.Reader):
+    """Reads a stream of `caebook.codec.short`."""
+
+    def read(self, count: int, table: _Table) -> np.ndarray:
+        """The next `count` images' symbols, uint8 (count, n)."""
+        return super().read(count, *table.lists())
 
 
 def _write(parts: list[tuple[np.ndarray, np.ndarray]], lanes: int) -> bytes:

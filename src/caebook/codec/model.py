@@ -2,7 +2,7 @@
 
 An autoencoder's codes are compressed with the model's levels and tables, and
 decompressed with the same ones. These are stored beside the run's networks as
-``codec-<quantiser><bits>.npz``, a layout that ``book/format.md`` describes.
+``codec-<quantiser><bits>-<id>.npz``, a layout that ``book/format.md`` describes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -27,18 +27,21 @@ from caebook.codec.entropy import (
     StaticCoder,
     check_symbols,
     check_tables,
-    count_levels,
-    frequencies,
 )
-from caebook.codec.quantise import SAMPLE, WAYS, Quantiser
+from caebook.codec.identity import DIGITS, model_digest, weights_digest
+from caebook.codec.quantise import Quantiser
 from caebook.codec.search import search as search_symbols
 from caebook.errors import CodecError, RunError
-from caebook.files import replacing_file, replacing_folder
+from caebook.files import replacing_file
 from caebook.images import SIDE, check_images, slices, to_uint8
 from caebook.runs import Run
 
-SCHEMA = 1
-MODEL_ID = re.compile(r"(?P<run>[a-z0-9+-]{1,200}):(?P<codec>[a-z-]{1,20}[1-8])")
+SCHEMA = 2  # of a model's file; files of schema 1 have no id, and can only read
+MODEL_NAME = re.compile(
+    r"(?P<run>[a-z0-9+-]{1,200}):(?P<codec>[a-z-]{1,20}[1-8])"
+    rf"(?:-(?P<id>[0-9a-f]{{{DIGITS}}}))?"
+)
+TESTED = 4  # codes in a model's test vector
 
 Progress = Callable[[int], object]  # called with the number of images just done
 
@@ -59,6 +62,10 @@ class Model:
     search : float
         If above 0, the encoder tries neighbouring levels and keeps what lowers bits +
         `search` · squared error; see `caebook.codec.search`. Decoding does not use it.
+    weights : bytes or None
+        SHA-256 of the weights, which the id covers; see `caebook.codec.identity`. If
+        empty, it is computed from the run's decoder. None if it is not known, as for a
+        model from an old file: such a model cannot write files.
 
     Raises
     ------
@@ -72,6 +79,12 @@ class Model:
     tables: np.ndarray
     fitted: dict = field(default_factory=dict)
     search: float = 0.0
+    weights: bytes | None = b""
+    # Indices and the images that they stand for, from the model's file. A model that is
+    # derived with `dataclasses.replace` has none.
+    _vector: tuple[np.ndarray, np.ndarray] | None = field(
+        default=None, init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         check_tables(self.tables)
@@ -96,36 +109,61 @@ class Model:
 
     @property
     def id(self) -> str:
-        """Name of run and quantiser together, as it is written into files."""
+        """Name of run and quantiser together."""
         return f"{self.run.name}:{self.name}"
 
     @cached_property
+    def digest(self) -> bytes:
+        """The model's id, 32 bytes; files hold the first four.
+
+        Raises
+        ------
+        CodecError
+            If it cannot be computed, or is not known.
+        """
+        if self.weights is None:
+            raise CodecError(
+                f"the model {self.id} in {self.run.folder} was made for version 1 of "
+                "the format, and only reads files; make it again with `caebook model "
+                "make`"
+            )
+        weights = self.weights or weights_digest(
+            read_file(self.run.folder / "decoder.onnx"), f"{self.run.name}'s decoder"
+        )
+        return model_digest(
+            self.run.record.code.shape, self.quantiser.levels, self.tables, weights
+        )
+
+    @property
+    def short_id(self) -> str:
+        """The first hexadecimal digits of the model's id."""
+        return self.digest.hex()[:DIGITS]
+
+    @cached_property
     def checksum(self) -> bytes:
-        """SHA-256 of everything that decoding uses: levels, tables and the decoder.
+        """SHA-256 of levels, tables and the decoder's file, as in version 1.
 
         Raises
         ------
         CodecError
             If the decoder cannot be read.
         """
-        path = self.run.folder / "decoder.onnx"
-        try:
-            decoder = path.read_bytes()
-        except OSError as error:
-            raise CodecError(f"{path} cannot be read: {error}") from error
-        shape = list(self.run.record.code.shape)  # printed as in schema 1: [4, 4, 1]
-        digest = hashlib.sha256(f"caebook codec {SCHEMA} {shape}".encode())
+        decoder = read_file(self.run.folder / "decoder.onnx")
+        shape = list(self.run.record.code.shape)
+        digest = hashlib.sha256(f"caebook codec 1 {shape}".encode())
         digest.update(self.quantiser.levels.astype("<f4"))
         digest.update(self.tables.astype("<u2"))
         digest.update(decoder)
         return digest.digest()
 
-    def coder(self, name: str = "static") -> StaticCoder | AdaptiveCoder:
+    def coder(
+        self, name: str = "static", version: int = 2
+    ) -> StaticCoder | AdaptiveCoder:
         """A new entropy coder, ``"static"`` or ``"adaptive"``, with these tables."""
         if name == "static":
-            return StaticCoder(self.tables)
+            return StaticCoder(self.tables, version)
         if name == "adaptive":
-            return AdaptiveCoder(*self.tables.shape, self.tables)
+            return AdaptiveCoder(*self.tables.shape, self.tables, version)
         raise ValueError(
             f"unknown entropy coder {name!r}; choose one of {', '.join(CODERS)}"
         )
@@ -137,7 +175,7 @@ class Model:
         """
         check_images(images)
         symbols = np.empty((len(images), self.numbers), np.uint8)
-        with _network_errors(self.run):
+        with network_errors(self.run):
             for part in slices(len(images)):
                 symbols[part] = self.quantiser.encode(self.run.encode(images[part]))
             if self.search:
@@ -147,47 +185,101 @@ class Model:
         return symbols
 
     def images(self, symbols: np.ndarray) -> np.ndarray:
-        """Indices, uint8 (N, n) → images, uint8 (N, 28, 28); batch by batch too."""
+        """Indices, uint8 (N, n) → images, uint8 (N, 28, 28); batch by batch too.
+
+        Raises
+        ------
+        CodecError
+            If the decoder cannot be used, or computes other images on this machine than
+            where the model was made.
+        """
         check_symbols(symbols, self.numbers, len(self.quantiser.levels))
+        _ = self._tested
+        return self._images(symbols)
+
+    def _images(self, symbols: np.ndarray) -> np.ndarray:
         images = np.empty((len(symbols), SIDE, SIDE), np.uint8)
         shape = self.run.record.code.shape
-        with _network_errors(self.run):
+        with network_errors(self.run):
             for part in slices(len(symbols)):
                 code = self.quantiser.decode(symbols[part]).reshape(-1, *shape)
                 images[part] = to_uint8(self.run.decode(code))
         return images
 
+    @cached_property
+    def _tested(self) -> None:
+        """Decode the test vector, once; an error if the images differ."""
+        if self._vector is None:
+            return
+        symbols, wanted = self._vector
+        apart = np.abs(self._images(symbols).astype(int) - wanted).max()
+        if apart > 1:  # one grey level: floats may be added in another order
+            raise CodecError(
+                f"the decoder in {self.run.folder} computes other images here than "
+                f"where the model was made: a pixel is {apart} grey levels off; try "
+                "another version of ONNX Runtime (the package onnxruntime)"
+            )
+
     def save(self) -> Path:
-        """Write levels and tables beside the run's networks, as one ``.npz`` file.
+        """Write the model beside the run's networks, as one ``.npz`` file.
 
         Returns
         -------
         Path
-            ``codec-<name>.npz`` in the run's folder, replaced if it was there.
+            ``codec-<name>-<id>.npz`` in the run's folder. A file of this very model
+            stays as it is.
 
         Raises
         ------
+        CodecError
+            If the model's id cannot be computed, or a file of the same id differs.
         WriteError
-            If it cannot be written; an earlier file stays.
+            If it cannot be written.
         """
+        path = self.run.folder / f"codec-{self.name}-{self.short_id}.npz"
+        if path.exists():
+            there = Model.load(path)
+            if (there.digest, there.search) == (self.digest, self.search):
+                return path
+            raise CodecError(
+                f"{path} holds another model; model files are never replaced, so move "
+                "it away first"
+            )
+        decoder = read_file(self.run.folder / "decoder.onnx")
         about = {
             "schema": SCHEMA,
             "model": self.id,
+            "id": self.digest.hex(),
+            "weights": (self.weights or weights_digest(decoder)).hex(),
+            "decoder": hashlib.sha256(decoder).hexdigest(),
             "quantiser": self.quantiser.kind,
             "checksum": self.checksum.hex(),
+            "number": 1 + max(map(number_of, self._others()), default=0),
             "fitted": self.fitted,
         }
         if self.search:
             about["search"] = self.search
-        path = self.run.folder / f"codec-{self.name}.npz"
+        symbols = self._likely_codes()
         with replacing_file(path) as file:
             np.savez_compressed(
                 file,
                 about=np.array(json.dumps(about)),
                 levels=self.quantiser.levels,
                 tables=self.tables,
+                test_symbols=symbols,
+                test_images=self._images(symbols),
             )
         return path
+
+    def _others(self) -> list[Path]:
+        """Files of other models of this run and quantiser."""
+        return sorted(self.run.folder.glob(f"codec-{self.name}-*.npz"))
+
+    def _likely_codes(self) -> np.ndarray:
+        """Codes as the tables expect them, always the same; uint8 (TESTED, n)."""
+        slots = np.random.default_rng(0).integers(1 << 16, size=(TESTED, self.numbers))
+        ends = self.tables.cumsum(axis=1, dtype=np.int64)
+        return (slots[:, :, None] >= ends).sum(axis=2).astype(np.uint8)
 
     @staticmethod
     def load(path: Path) -> Model:
@@ -203,27 +295,57 @@ class Model:
             zipfile.ZipFile(path).close()  # NumPy would try to unpickle anything else
             with np.load(path, allow_pickle=False) as content:
                 about = json.loads(str(content["about"]))
-                levels, tables = content["levels"], content["tables"]
-            model = Model(
-                runs.read(path.parent),
-                Quantiser(about["quantiser"], levels),
-                tables,
-                about["fitted"],
-                float(about.get("search", 0)),
-            )
-            sound = about["checksum"] == model.checksum.hex()
+                old = about["schema"] == 1
+                model = Model(
+                    runs.read(path.parent),
+                    Quantiser(about["quantiser"], content["levels"]),
+                    content["tables"],
+                    about["fitted"],
+                    float(about.get("search", 0)),
+                    None if old else bytes.fromhex(about["weights"]),
+                )
+                name = f"codec-{model.name}"
+                sound = about["checksum"] == model.checksum.hex()
+                if not old:
+                    vector = content["test_symbols"], content["test_images"]
+                    model._set_vector(*vector)
+                    name += f"-{about['id'][:DIGITS]}"
+                    sound &= about["id"] == model.digest.hex()
+                    decoder = read_file(path.parent / "decoder.onnx")
+                    sound &= about["decoder"] == hashlib.sha256(decoder).hexdigest()
         except (*_NPZ_ERRORS, RunError) as error:
             raise CodecError(f"{path} cannot be used as a model: {error}") from error
-        if not sound or path.name != f"codec-{model.name}.npz":
+        if not sound or path.name != f"{name}.npz":
             raise CodecError(
                 f"{path} does not match the files beside it: the decoder or a name has "
                 "changed; make the model again with `caebook model make`"
             )
         return model
 
+    def _set_vector(self, symbols: np.ndarray, images: np.ndarray) -> None:
+        """Take a test vector from a file; ValueError if it is none."""
+        check_symbols(symbols, self.numbers, len(self.quantiser.levels))
+        check_images(images)
+        if len(symbols) != len(images):
+            raise ValueError(f"{len(symbols)} codes and {len(images)} images to test")
+        object.__setattr__(self, "_vector", (symbols, images))
+
+
+def number_of(path: Path) -> int:
+    """A model's number among those of its run and quantiser: the newest has most.
+
+    0 for a file of schema 1, or one that cannot be read.
+    """
+    try:
+        zipfile.ZipFile(path).close()
+        with np.load(path, allow_pickle=False) as content:
+            return int(json.loads(str(content["about"])).get("number", 0))
+    except _NPZ_ERRORS:
+        return 0
+
 
 @contextmanager
-def _network_errors(run: Run) -> Iterator[None]:
+def network_errors(run: Run) -> Iterator[None]:
     """Name the run in the error if its networks fail or return NaN."""
     try:
         yield
@@ -245,130 +367,6 @@ _NPZ_ERRORS = (
 )
 
 
-def fit(
-    run: Run,
-    images: np.ndarray,
-    bits: int = 4,
-    kind: str = "lloyd-max",
-    fitted: dict | None = None,
-    progress: Progress | None = None,
-    search: float = 0.0,
-) -> Model:
-    """Fit a quantiser and tables to a run's codes of training images.
-
-    Parameters
-    ----------
-    run : Run
-    images : ndarray of uint8, shape (N, 28, 28)
-        Training images, in no particular order.
-    bits, kind
-        Of the quantiser; see `caebook.codec.quantise.WAYS`.
-    fitted : dict, optional
-        Where the images came from, to be recorded; anything that JSON can hold.
-    progress : callable, optional
-        Called with the number of images just done.
-    search : float
-        See `Model`. If above 0, tables are fitted again to codes that were searched
-        with the first ones, of at most 10,000 of the images.
-
-    Returns
-    -------
-    Model
-        Not saved yet.
-
-    Raises
-    ------
-    CodecError
-        If the run is a classifier, or its encoder cannot be used.
-    ValueError
-        If the kind of quantiser is unknown.
-    """
-    check_images(images)
-    if run.record.kind != "autoencoder":
-        raise CodecError(f"{run.name} is a classifier: it makes no codes to store")
-    if kind not in WAYS:
-        raise ValueError(f"quantiser {kind!r} is none of {list(WAYS)}")
-    numbers = run.record.code.count
-    counts = np.zeros((numbers, 1 << bits), np.int64)
-    with _network_errors(run):
-        enough = images[: max(1, SAMPLE // numbers)]
-        quantiser = WAYS[kind](run.encode(enough), bits)
-        for part in slices(len(images)):
-            symbols = quantiser.encode(run.encode(images[part]))
-            counts += count_levels(symbols, 1 << bits)
-            if progress is not None:
-                progress(len(symbols))
-    about = {**(fitted or {}), "images": len(images)}
-    model = Model(run, quantiser, frequencies(counts), about, search)
-    if not search:
-        return model
-    symbols = model.symbols(images[:_SEARCHED])
-    counts = count_levels(symbols, 1 << bits)
-    return replace(model, tables=frequencies(counts))
-
-
-_SEARCHED = 10_000  # of the images, because a search takes a hundred decodings each
-
-
-def package(run: Run, folder: Path) -> Run:
-    """Copy a run to `folder`, with a decoder that computes the same images faster.
-
-    Parameters
-    ----------
-    run : Run
-    folder : Path
-        Where the run's folder is put; made if it is missing.
-
-    Returns
-    -------
-    Run
-        The copy.
-
-    Raises
-    ------
-    CodecError
-        If the copy exists already, or the run's networks cannot be used.
-    WriteError
-        If the copy cannot be written. Nothing is left behind.
-    """
-    target = folder / run.name
-    if target.exists():
-        raise CodecError(f"{target} exists already; remove it first")
-    content = {name: _read(run.folder / name) for name in _PACKAGED}
-    with replacing_folder(target) as staging:
-        for name, part in content.items():
-            (staging / name).write_bytes(part)
-        (staging / "decoder.onnx").write_bytes(_faster_decoder(run, staging))
-    return read_run(target)
-
-
-_PACKAGED = ("encoder.onnx", "decoder.onnx", "run.json")
-
-
-def _faster_decoder(run: Run, staging: Path) -> bytes:
-    """An equivalent of the run's decoder, which is tried out in `staging`."""
-    from caebook.training.onnx import split_narrow_convolutions  # this needs `onnx`
-
-    own = (run.folder / "decoder.onnx").read_bytes()
-    codes = np.random.default_rng(0).random(
-        (64, *run.record.code.shape), dtype=np.float32
-    )
-    with _network_errors(run):
-        wanted = run.decode(codes)
-    for early in (True, False):
-        try:
-            faster = split_narrow_convolutions(own, early)
-            (staging / "decoder.onnx").write_bytes(faster)
-            found = Run(staging, run.record).decode(codes)
-        except (ValueError, RunError):  # not a network for which this is right
-            continue
-        if found.shape == wanted.shape and np.allclose(
-            found, wanted, rtol=0, atol=runs.TOLERANCE
-        ):
-            return faster
-    return own
-
-
 def read_run(folder: Path) -> Run:
     """Read a run, as `caebook.runs.read` does; raises CodecError."""
     try:
@@ -377,7 +375,7 @@ def read_run(folder: Path) -> Run:
         raise CodecError(str(error)) from error
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """The content of a file; CodecError if it cannot be read."""
     try:
         return path.read_bytes()

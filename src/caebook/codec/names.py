@@ -1,8 +1,9 @@
-"""Names of compressed PNG files, in a file beside the ``.cae`` file.
+"""Names of compressed PNG files: which are safe, and where version 1 keeps them.
 
-The ``.cae`` format, version 1, has no room for names. ``digits.names.json`` holds those
-of the images in ``digits.cae``, with the sha256 of that file: names of another file are
-recognised. It is optional: without it, images are numbered.
+A ``.cae`` file holds the names of its images itself. Version 1 of the format has no
+room for them: ``digits.names.json`` holds those of the images in ``digits.cae``, with
+the sha256 of that file, so that names of another file are recognised. Names are
+optional: without them, images are numbered.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caebook.errors import DataError
-from caebook.files import write_text
 
 SCHEMA = 1
 LONGEST = 255  # bytes of a name that file systems accept
@@ -21,7 +21,7 @@ _LARGEST = 1 << 28  # bytes of a file of names that is read
 
 
 def path_of(cae: Path) -> Path:
-    """The path of the names that belong to a ``.cae`` file."""
+    """The path of the names that belong to a ``.cae`` file of version 1."""
     return cae.with_name(f"{cae.name.removesuffix('.cae')}.names.json")
 
 
@@ -47,31 +47,8 @@ def problem(names: Sequence[str]) -> str:
     return ""
 
 
-def write(cae: Path, names: Sequence[str], sha256: str) -> Path:
-    """Write the names of the images in a ``.cae`` file.
-
-    Parameters
-    ----------
-    cae : Path
-        The file, written already.
-    names : sequence of str
-        One for each image.
-    sha256 : str
-        Of the file's content, in hexadecimal digits.
-
-    Raises
-    ------
-    WriteError
-        If they cannot be written.
-    """
-    path = path_of(cae)
-    content = {"schema": SCHEMA, "sha256": sha256, "names": list(names)}
-    write_text(path, json.dumps(content, indent=1) + "\n")
-    return path
-
-
 def read(cae: Path, count: int) -> list[str] | None:
-    """Read and check the names of the images in a ``.cae`` file.
+    """Read and check the names of the images in a ``.cae`` file of version 1.
 
     Parameters
     ----------
