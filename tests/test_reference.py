@@ -62,9 +62,10 @@ def test_reference_is_small_and_complete(run):
     files = {path.name: path.stat().st_size for path in run.folder.iterdir()}
     models = runs.MODELS[run.record.kind] if run in WITH_MODELS else ()
     assert {f"{model}.onnx" for model in models} | {"run.json"} == {
-        name for name in files if not name.startswith("codec-")
+        name for name in files if not name.startswith(("codec-", "prior"))
     }
-    assert sum(files.values()) < 5_000_000
+    assert ("prior.npz" in files) == (run.record.system == "rate-back")
+    assert sum(files.values()) < 6_500_000
 
 
 def test_reference_stays_small():

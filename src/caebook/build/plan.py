@@ -50,6 +50,7 @@ class Group(BaseModel):
     runs : for each variant, the arguments of the network's function
     seeds : for each framework
     minutes : estimate for one run, on one core with AVX2
+    models : whether ``reference/`` keeps the first seed's models, not the record only
     """
 
     model_config = ConfigDict(**{**STRICT, "extra": "forbid"}, frozen=True)
@@ -63,6 +64,7 @@ class Group(BaseModel):
     runs: dict[str, dict[str, int | str]]
     seeds: dict[Framework, list[NonNegativeInt]]
     minutes: PositiveFloat
+    models: bool = True
 
     def trainings(self) -> list[Training]:
         """All of its trainings: first seeds first."""
@@ -81,6 +83,7 @@ class Group(BaseModel):
                 arguments=arguments,
                 minutes=self.minutes,
                 question=self.question,
+                models=self.models,
             )
             for seed in sorted({s for seeds in self.seeds.values() for s in seeds})
             for framework, seeds in self.seeds.items()
@@ -104,16 +107,19 @@ class Training:
     arguments: dict[str, int | str]
     minutes: float
     question: str
+    models: bool = True
 
     @property
     def files(self) -> list[str]:
         """What ``reference/`` keeps: of further seeds the record only."""
+        if not self.models or self.seed > 0:
+            return ["run.json"]
         models = ["classifier"] if self.system == "classifier" else []
         models = models or ["encoder", "decoder"]
         files = [f"{model}.onnx" for model in models]
         if self.system == "rate-back":  # its prior cannot be had from counts
             files.append("prior.npz")
-        return ["run.json", *(files if self.seed == 0 else [])]
+        return ["run.json", *files]
 
 
 def read_plan(path: Path | None = None) -> list[Training]:
