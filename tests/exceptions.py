@@ -14,14 +14,6 @@ LONG_CELLS = {
         "keras-ladder": 31,
         "torch-ladder": 33,
     },
-    "a_two_frameworks": {
-        "pixel-np-zeros-1-16-16-1-np-float32": 26,
-        "def-keras-copies-halves": 32,
-        "def-train-torch": 28,
-        "steps-batch-size-long-batch": 28,
-        "torch-no-grad": 27,
-        "def-without-kinks-layer": 32,
-    },
     "14_results": {
         "raw-digit-set-test-images-0-nbytes": 32,
         "def-name-and-epochs-label": 26,
@@ -34,7 +26,6 @@ LONG_CELLS = {
 # visible code that each may have: they are still to be cut.
 LONG_CHAPTERS = {
     "14_results": (2_440, 240),
-    "a_two_frameworks": (3_350, 675),
 }
 
 # For each chapter the decimal numbers typed into its prose, with the reason.
