@@ -14,20 +14,6 @@ LONG_CELLS = {
         "keras-ladder": 31,
         "torch-ladder": 33,
     },
-    "a_two_frameworks": {
-        "pixel-np-zeros-1-16-16-1-np-float32": 26,
-        "def-keras-copies-halves": 32,
-        "def-train-torch": 28,
-        "steps-batch-size-long-batch": 28,
-        "torch-no-grad": 27,
-        "def-without-kinks-layer": 32,
-    },
-}
-
-# Chapters that are longer than a chapter should be, with the most words and lines of
-# visible code that each may have: they are still to be cut.
-LONG_CHAPTERS = {
-    "a_two_frameworks": (3_350, 675),
 }
 
 # For each chapter the decimal numbers typed into its prose, with the reason.

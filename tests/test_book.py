@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import nbformat
 import pytest
-from exceptions import LONG_CELLS, LONG_CHAPTERS, TYPED_NUMBERS
+from exceptions import LONG_CELLS, TYPED_NUMBERS
 
 from caebook import runs
 from caebook.build.chapters import Build, Chapter, Execution, find_chapters, tags
@@ -142,9 +142,7 @@ def test_cells_are_short_and_fit_the_page(chapter):
 def test_chapter_is_short_enough_to_be_finished(chapter):
     """Prose without code and folded solutions; code that is seen without a click."""
     words, lines = length(chapter)
-    most_words, most_lines = LONG_CHAPTERS.get(chapter.name, (MAX_WORDS, MAX_CODE))
-    assert words <= most_words and lines <= most_lines, (words, lines)
-    assert chapter.name not in LONG_CHAPTERS or words > MAX_WORDS or lines > MAX_CODE
+    assert words <= MAX_WORDS and lines <= MAX_CODE, (words, lines)
 
 
 def length(chapter: Chapter) -> tuple[int, int]:

@@ -126,6 +126,32 @@ def test_a_seed_decides_the_first_weights(system):
     assert not all(map(np.array_equal, weights(1), weights(2)))
 
 
+@frameworks
+@pytest.mark.parametrize("start", ["glorot", "fan-in"])
+def test_each_framework_draws_first_weights_by_the_rule_that_is_asked_for(
+    framework, start
+):
+    model = networks.build("init", framework, seed=1, start=start)
+    if framework == "keras":
+        weights = [weight.numpy() for weight in model.weights]
+        kernels, biases = weights[::2], weights[1::2]
+    else:
+        weights = [weight.detach().numpy() for weight in model.parameters()]
+        kernels, biases = weights[::2], weights[1::2]
+        # As Keras has them: what a kernel takes in and puts out comes last.
+        kernels = [np.moveaxis(kernel, (1, 0), (-2, -1)) for kernel in kernels]
+    for kernel, bias in zip(kernels, biases, strict=True):
+        fan_in = np.prod(kernel.shape[:-1])
+        fan_out = fan_in / kernel.shape[-2] * kernel.shape[-1]
+        bound = (6 / (fan_in + fan_out)) ** 0.5 if start == "glorot" else fan_in**-0.5
+        assert 0.9 * bound < np.abs(kernel).max() <= bound * 1.000_001
+        assert np.abs(kernel).mean() == pytest.approx(bound / 2, rel=0.1)
+        if start == "glorot":
+            assert not bias.any()
+        else:
+            assert 0 < np.abs(bias).max() <= bound * 1.000_001
+
+
 def test_unknown_networks_are_refused():
     with pytest.raises(ValueError, match="defines a network torch_deeper"):
         networks.build("deeper", "torch")

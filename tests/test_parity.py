@@ -1,6 +1,6 @@
-"""One network in two frameworks: chapter 8's own code, run from the notebook.
+"""One network in two frameworks: appendix A's own code, run from the notebook.
 
-The chapter defines all six networks twice, copies weights from one framework to the
+The appendix builds all six networks twice, copies weights from one framework to the
 other and trains both on the same batches. The cells that do so are tagged `parity`;
 they are executed here unchanged, so the tests check what the reader sees.
 """
@@ -84,9 +84,7 @@ def in_torch(halves, images):
 
 
 def build(chapter, framework, system, seed=0):
-    keras.utils.set_random_seed(seed)
-    torch.manual_seed(seed)
-    return chapter[f"new_{framework}"](system)
+    return chapter[f"new_{framework}"](system, seed)
 
 
 def weights_of(keras_halves):

@@ -17,7 +17,8 @@ RUNS = runs.list_runs(root() / "reference")
 #: Brief trainings, for chapters that are run alone; see `caebook.build.reference`.
 BRIEF = [run for run in RUNS if run.record.variant.split("+")[-1] == "short"]
 #: Runs of which the models are kept, not only the record.
-WITH_MODELS = [run for run in RUNS if run.record.seed == 0]
+RECORDS = {training.name for training in read_plan() if not training.models}
+WITH_MODELS = [r for r in RUNS if r.record.seed == 0 and r.name not in RECORDS]
 
 
 def each(chosen: list[runs.Run]) -> pytest.MarkDecorator:

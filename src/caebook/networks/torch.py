@@ -381,3 +381,14 @@ def torch_wide():
 def torch_denoiser(network="wide"):
     """A network to train on noisy images: `wide`, or `transposed` of chapter 6."""
     return {"wide": torch_wide, "transposed": torch_transposed}[network]()
+
+
+# notebooks/a_two_frameworks.ipynb
+def torch_init(start, code=196):
+    """The ladder's network; `start`: `"fan-in"`, PyTorch's own, or `"glorot"`."""
+    network = torch_ladder(code)
+    for layer in network.modules():
+        if start == "glorot" and hasattr(layer, "weight"):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return network
