@@ -173,12 +173,16 @@ class Watch:
     def _page(self, page) -> None:
         page.on("pageerror", lambda error: self.errors.append(f"{page.url}: {error}"))
         page.on("console", self._console)
-        page.on("requestfailed", lambda r: self.errors.append(f"failed: {r.url}"))
+        page.on("requestfailed", self._failed)
         page.on("response", self._response)
 
     def _console(self, message) -> None:
         if message.type == "error":
             self.errors.append(f"{message.location.get('url')}: {message.text}")
+
+    def _failed(self, request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # by opening the next page
+            self.errors.append(f"failed: {request.url} ({request.failure})")
 
     def _response(self, response) -> None:
         if response.status >= 400:
