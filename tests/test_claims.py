@@ -57,6 +57,18 @@ def test_a_measurement_is_judged(claim, value, verdict):
 
 
 @pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        (number(), "within 10 %"),
+        (number(tolerance=0.0), "equal"),
+        (number(tolerance=None, factor=2.22), "within a factor of 2.22"),
+    ],
+)
+def test_a_claim_says_how_near_a_measurement_must_be(claim, words):
+    assert claim.width == words
+
+
+@pytest.mark.parametrize(
     ("claim", "value"), [(number(), True), (Claim(**ENTRY), 0.1), (number(), "0.01")]
 )
 def test_a_number_and_a_truth_value_are_not_mixed_up(claim, value):

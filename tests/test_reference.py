@@ -17,7 +17,9 @@ RUNS = runs.list_runs(root() / "reference")
 #: Brief trainings, for chapters that are run alone; see `caebook.build.reference`.
 BRIEF = [run for run in RUNS if run.record.variant.split("+")[-1] == "short"]
 #: Runs of which the models are kept, not only the record.
-RECORDS = {training.name for training in read_plan() if not training.models}
+PLAN = read_plan()
+RECORDS = {training.name for training in PLAN if not training.models}
+PRIORS = {training.name for training in PLAN if training.prior}
 WITH_MODELS = [r for r in RUNS if r.record.seed == 0 and r.name not in RECORDS]
 
 
@@ -65,7 +67,7 @@ def test_reference_is_small_and_complete(run):
     assert {f"{model}.onnx" for model in models} | {"run.json"} == {
         name for name in files if not name.startswith(("codec-", "prior"))
     }
-    assert ("prior.npz" in files) == (run.record.system == "rate-back")
+    assert ("prior.npz" in files) == (run in WITH_MODELS and run.name in PRIORS)
     assert sum(files.values()) < 6_500_000
 
 

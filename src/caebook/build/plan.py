@@ -51,6 +51,7 @@ class Group(BaseModel):
     seeds : for each framework
     minutes : estimate for one run, on one core with AVX2
     models : whether ``reference/`` keeps the first seed's models, not the record only
+    prior : whether it keeps the prior beside them, which counts cannot replace
     """
 
     model_config = ConfigDict(**{**STRICT, "extra": "forbid"}, frozen=True)
@@ -65,6 +66,7 @@ class Group(BaseModel):
     seeds: dict[Framework, list[NonNegativeInt]]
     minutes: PositiveFloat
     models: bool = True
+    prior: bool = False
 
     def trainings(self) -> list[Training]:
         """All of its trainings: first seeds first."""
@@ -84,6 +86,7 @@ class Group(BaseModel):
                 minutes=self.minutes,
                 question=self.question,
                 models=self.models,
+                prior=self.prior,
             )
             for seed in sorted({s for seeds in self.seeds.values() for s in seeds})
             for framework, seeds in self.seeds.items()
@@ -108,6 +111,7 @@ class Training:
     minutes: float
     question: str
     models: bool = True
+    prior: bool = False
 
     @property
     def files(self) -> list[str]:
@@ -116,10 +120,8 @@ class Training:
             return ["run.json"]
         models = ["classifier"] if self.system == "classifier" else []
         models = models or ["encoder", "decoder"]
-        files = [f"{model}.onnx" for model in models]
-        if self.system == "rate-back":  # its prior cannot be had from counts
-            files.append("prior.npz")
-        return ["run.json", *files]
+        files = ["run.json", *(f"{model}.onnx" for model in models)]
+        return [*files, "prior.npz"] if self.prior else files
 
 
 def read_plan(path: Path | None = None) -> list[Training]:

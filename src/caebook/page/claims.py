@@ -75,6 +75,13 @@ class Claim(BaseModel):
             raise ValueError("factor must be 1 or more, and value above the floor")
         return self
 
+    @property
+    def width(self) -> str:
+        """How near ours must be: "equal", "within 10 %" or "within a factor of 2"."""
+        if self.factor is not None:
+            return f"within a factor of {self.factor:g}"
+        return f"within {100 * self.tolerance:.3g} %" if self.tolerance else "equal"
+
     def holds(self, value: float) -> bool:
         """Whether a measured number is as near to the claimed one as it must be."""
         if self.factor is None:
