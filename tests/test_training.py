@@ -10,6 +10,7 @@ import sys
 import tempfile
 import tracemalloc
 import warnings
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from caebook.training.bias import mean_pixel_bias
 from caebook.training.boundary import PROBE_IMAGES
 from caebook.training.noise import training_noise, validation_noise
 from caebook.training.order import epoch_seed
+from caebook.training.shift import shift, training_shift
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (150, 28, 28), dtype=np.uint8)
 TRAIN, VALIDATION = IMAGES[:100], IMAGES[100:]
@@ -481,6 +483,46 @@ def test_a_denoiser_sees_noise_and_is_compared_with_the_clean_image(on, noise):
 
 
 @frameworks
+def test_shifted_images_are_what_the_network_sees_and_its_target(on):
+    recipe = replace(RECIPE, shifted=0.5, learning_rate=STILL, epochs=2)
+    model = on.autoencoder()
+    history = train(on, model, recipe, seed=3)
+
+    def error(images):
+        output = on.last(on.module.predict(model, images)).astype(np.float64)
+        return ((output[..., 0] - images / 255) ** 2).sum() / 784
+
+    losses = []
+    for epoch in (0, 1):
+        shifted = training_shift(0.5, 3, epoch)
+        parts = training.batches(100, 32, 3, epoch)
+        losses.append(sum(error(shifted(TRAIN[i])) for i in parts) / 100)
+    assert history.loss == pytest.approx(losses, rel=1e-5)
+    assert losses[0] != losses[1]
+    assert history.val_loss == pytest.approx([error(VALIDATION) / 50] * 2, rel=1e-5)
+
+
+def test_a_shift_moves_images_by_at_most_a_pixel_and_brings_in_black():
+    image = np.random.default_rng(0).integers(1, 256, (28, 28), np.uint8)
+    framed = np.pad(image, 1)
+    moves = [
+        framed[row : row + 28, column : column + 28].tobytes()
+        for row in range(3)
+        for column in range(3)
+    ]
+    images = np.repeat(image[None], 2000, axis=0)
+    before = images.copy()
+    shifted = shift(images, 0.5, np.random.default_rng(1))
+    assert (images == before).all()
+    counts = Counter(moved.tobytes() for moved in shifted)
+    assert set(counts) == set(moves)
+    # Half stay, and a ninth of the other half moves by (0, 0).
+    assert counts.pop(moves[4]) / 2000 == pytest.approx(0.5 + 0.5 / 9, abs=0.05)
+    expected = 2000 * 0.5 / 9
+    assert all(abs(n - expected) < 5 * expected**0.5 for n in counts.values())
+
+
+@frameworks
 def test_network_keeps_its_sigmoid_after_a_loss_on_logits(on):
     model = on.noisy()
     history = train(on, model, OURS)
@@ -780,6 +822,8 @@ def test_a_network_with_another_input_shape_is_refused(on):
         {"logits": 1},
         {"distortion_weight": 0},
         {"noise": "snow"},
+        {"shifted": 0.0},
+        {"shifted": 1.5},
     ],
 )
 def test_invalid_recipe_is_refused_by_field(change):

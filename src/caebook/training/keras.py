@@ -27,6 +27,7 @@ from caebook.training.onnx import tidy
 from caebook.training.order import batches, epoch_seed
 from caebook.training.recipes import Recipe
 from caebook.training.schedule import learning_rate, steps_per_epoch
+from caebook.training.shift import training_shift
 
 if keras.backend.backend() != "tensorflow":
     raise FrameworkError(
@@ -151,9 +152,11 @@ def fit(
             rates = [learning_rate(recipe, epoch * steps + i) for i in range(steps)]
             keras.utils.set_random_seed(epoch_seed(seed, epoch))
             start = time.perf_counter()
-            noisy = training_noise(recipe.noise, seed, epoch)
             loss = _epoch(
-                model, model.train_on_batch, images, labels, index, noisy, rates
+                *(model, model.train_on_batch, images, labels, index),
+                training_noise(recipe.noise, seed, epoch),
+                rates,
+                training_shift(recipe.shifted, seed, epoch),
             )
             seconds = time.perf_counter() - start
             noisy = validation_noise(recipe.noise, seed)
@@ -192,11 +195,12 @@ def _epoch(
     parts: Sequence[np.ndarray | slice],
     noisy: Callable[[np.ndarray], np.ndarray],
     rates: Sequence[float] | None = None,
+    shifted: Callable[[np.ndarray], np.ndarray] = lambda images: images,
 ) -> float:
     """Train or test on batches, cast to float32 one by one; return the mean loss.
 
-    `noisy` makes what the network sees of a batch; `rates` are the learning rates of
-    the batches, in training.
+    `noisy` makes what the network sees of a batch, which is `shifted` before; `rates`
+    are the learning rates of the batches, in training.
 
     `model.fit` would take such batches from a generator. TensorFlow's generators change
     how the whole process allocates memory, which made PyTorch, which shares the process
@@ -206,8 +210,9 @@ def _epoch(
     for number, part in enumerate(parts):
         if rates is not None:
             model.optimizer.learning_rate = rates[number]
-        batch = to_tensor(noisy(images[part]))
-        target = to_tensor(images[part]) if labels is None else labels[part]
+        clean = shifted(images[part])
+        batch = to_tensor(noisy(clean))
+        target = to_tensor(clean) if labels is None else labels[part]
         model.reset_metrics()  # else Keras returns a running mean
         total += on_batch(batch, target, return_dict=True)["loss"] * len(batch)
     return float(total) / len(images)

@@ -27,6 +27,7 @@ from caebook.training.onnx import tidy
 from caebook.training.order import batches, epoch_seed
 from caebook.training.recipes import Recipe
 from caebook.training.schedule import learning_rate, steps_per_epoch
+from caebook.training.shift import training_shift
 
 # Once most pixels are reconstructed well, gradients fall below the smallest normal
 # float, where a CPU is several times slower. TensorFlow rounds them to zero by itself.
@@ -170,13 +171,14 @@ def fit(
             torch.manual_seed(epoch_seed(seed, epoch))
             model.train()
             parts = batches(len(images), recipe.batch_size, seed, epoch)
+            shifted = training_shift(recipe.shifted, seed, epoch)
             noisy = training_noise(recipe.noise, seed, epoch)
             for step, index in enumerate(parts, epoch * steps):
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(recipe, step)
                 optimizer.zero_grad()
                 classes = None if labels is None else labels[index]
-                loss = loss_of(images[index], classes, noisy)
+                loss = loss_of(shifted(images[index]), classes, noisy)
                 loss.backward()
                 optimizer.step()
                 total += loss.item() * len(index)
