@@ -317,6 +317,10 @@ class MaskedDense(layers.Dense):
         super().__init__(mask.shape[1], **options)
         self.allowed = mask
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.kernel.assign(self.kernel * self.allowed)
+
     def call(self, inputs):
         product = keras.ops.matmul(inputs, self.kernel * self.allowed)
         return self.activation(product + self.bias)

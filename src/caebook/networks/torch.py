@@ -322,6 +322,7 @@ class MaskedLinear(nn.Linear):
     def __init__(self, mask):
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask.float())
+        self.weight.data *= self.mask
 
     def forward(self, inputs):
         return F.linear(inputs, self.weight * self.mask, self.bias)
