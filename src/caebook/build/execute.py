@@ -50,6 +50,8 @@ JOB_ENVIRONMENT = {
     # training in PyTorch twice as fast where both frameworks share a process.
     "MALLOC_MMAP_THRESHOLD_": str(2**23),
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
+    # The frameworks' threads would each keep freed memory of their own.
+    "MALLOC_ARENA_MAX": "2",
 }
 # TensorFlow's C++ log lines, which it prints before any setting can silence them. They
 # may begin in the middle of a line of Python's own.
