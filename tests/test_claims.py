@@ -62,10 +62,15 @@ def test_a_measurement_is_judged(claim, value, verdict):
         (number(), "within 10 %"),
         (number(tolerance=0.0), "equal"),
         (number(tolerance=None, factor=2.22), "within a factor of 2.22"),
+        (
+            number(tolerance=None, factor=2.0, floor=0.009),
+            "above 0.009, within a factor of 2",
+        ),
+        (Claim(**ENTRY), None),
     ],
 )
 def test_a_claim_says_how_near_a_measurement_must_be(claim, words):
-    assert claim.width == words
+    assert claim.criterion == words
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,7 @@ def claims_file(folder, **entries):
         ({"verdict": "confirmed"}, "verdict"),
         ({"place": None}, "place"),
         ({"value": "0.1", "tolerance": 0.1}, "value"),
+        ({"training": True}, "training"),
     ],
 )
 def test_an_invalid_entry_is_named(tmp_path, change, message):
@@ -115,7 +121,7 @@ def test_an_unreadable_file_is_named(tmp_path):
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Settings:
     monkeypatch.setenv("CAEBOOK_ROOT", str(tmp_path))
-    trained = {**ENTRY, "value": 0.01, "tolerance": 0.1, "training": True}
+    trained = {**ENTRY, "value": 0.01, "tolerance": 0.1, "training": "source"}
     derived = {**ENTRY, "quote": None, "derived": "from its table", "claim": "code 7×7"}
     other = {**ENTRY, "chapter": "05_bottleneck"}
     claims_file(tmp_path, mse=trained, shape=derived, elsewhere=other)
@@ -146,6 +152,7 @@ def test_a_chapters_claims_are_judged_shown_and_recorded(project):
         first["verdict"], second["verdict"]
     ]  # fmt: skip
     assert finding["rows"][0]["source"] == "Someone’s project"
+    assert [row["criterion"] for row in finding["rows"]] == ["within 10 %", None]
 
 
 def test_a_run_that_is_missing_is_not_comparable(project):
@@ -153,6 +160,12 @@ def test_a_run_that_is_missing_is_not_comparable(project):
     (first, second) = claims.table("04_deep", measured, settings=project).rows
     assert first["verdict"] == "not comparable" and second["verdict"] == "confirmed"
     assert first["Keras"] == "–"
+
+
+def test_a_claim_about_any_training_needs_no_full_one(project):
+    claims_file(root(), lower={**ENTRY, "training": "any"})
+    table = claims.table("04_deep", {"lower": {"torch": True}}, settings=project)
+    assert table.rows[0]["verdict"] == "confirmed"
 
 
 def test_a_number_of_other_images_is_never_compared(project):

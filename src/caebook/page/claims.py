@@ -43,7 +43,8 @@ class Claim(BaseModel):
     tolerance : by what share ours may differ from it
     factor, floor : in place of a tolerance, how many times as far from the floor (0 by
         default) ours may be, or how many times nearer to it
-    training : whether it holds for a network after the source's whole training only
+    training : whether it is about a trained network: "source" if only one after the
+        source's whole training can be compared, "any" if ours will do
     data : the source's images, where this book does not have them: what it measured
         on them can never be compared
     """
@@ -61,7 +62,7 @@ class Claim(BaseModel):
     tolerance: float | None = None
     factor: float | None = None
     floor: float = 0.0
-    training: bool = False
+    training: Literal["source", "any"] | None = None
     data: str | None = None
 
     @model_validator(mode="after")
@@ -76,10 +77,17 @@ class Claim(BaseModel):
         return self
 
     @property
-    def width(self) -> str:
-        """How near ours must be: "equal", "within 10 %" or "within a factor of 2"."""
+    def criterion(self) -> str | None:
+        """How near ours must be: "equal", "within 10 %" or "within a factor of 2".
+
+        A floor is named, as in "above 0.0581, within a factor of 2". None for a claim
+        that is true or false.
+        """
+        if self.value is None:
+            return None
         if self.factor is not None:
-            return f"within a factor of {self.factor:g}"
+            above = f"above {self.floor:g}, " if self.floor else ""
+            return f"{above}within a factor of {self.factor:g}"
         return f"within {100 * self.tolerance:.3g} %" if self.tolerance else "equal"
 
     def holds(self, value: float) -> bool:
@@ -185,6 +193,7 @@ def table(
                 "claim": claim.claim,
                 "verdict": differ if others else first,
                 "claimed": "–" if claim.value is None else _show(claim.value),
+                "criterion": claim.criterion,
                 **shown,
                 "source": claim.source,
                 "place": claim.place,
@@ -202,7 +211,7 @@ def _verdict(
 ) -> Verdict:
     if claim.data is not None:
         return "not comparable"
-    if claim.training:
+    if claim.training == "source":
         own = [
             run
             for run in runs
