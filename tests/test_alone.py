@@ -5,6 +5,7 @@ into its folder only what it declares to read; so does one that reads full train
 what it trains briefly itself. The others run here, each in a process of its own.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from caebook import data
 from caebook.build.chapters import Chapter, find_chapters
 from caebook.build.reference import kept_files
 from caebook.files import root
+from caebook.page import claims
 
 
 def systems(names: list[str]) -> set[str]:
@@ -141,6 +143,18 @@ def test_reference_holds_what_chapters_read_from_each_other():
         if not (reference / path).is_file()
     ]
     assert not missing, "run 'make book' and 'python -m caebook.build.reference'"
+
+
+def test_reference_judges_every_claim_by_its_criterion_of_today():
+    """Else chapter 14, opened alone, would give a verdict by an older tolerance."""
+    folder = root() / "reference" / "findings"
+    judged = {
+        (row["source"], row["claim"], row.get("criterion", ""))
+        for path in folder.glob("*_claims.json")
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]
+    }
+    wanted = {(c.source, c.claim, c.criterion) for c in claims.read().values()}
+    assert wanted == judged, "run 'make book' and 'python -m caebook.build.reference'"
 
 
 def test_chapters_of_the_book_read_what_they_declare(smoke_book):

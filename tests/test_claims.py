@@ -64,7 +64,7 @@ def test_a_measurement_is_judged(claim, value, verdict):
         (number(tolerance=None, factor=2.22), "within a factor of 2.22"),
         (
             number(tolerance=None, factor=2.0, floor=0.009),
-            "above 0.009, within a factor of 2",
+            "within a factor of 2 of its distance above 0.009",
         ),
         (Claim(**ENTRY), None),
     ],

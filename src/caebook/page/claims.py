@@ -80,14 +80,14 @@ class Claim(BaseModel):
     def criterion(self) -> str | None:
         """How near ours must be: "equal", "within 10 %" or "within a factor of 2".
 
-        A floor is named, as in "above 0.0581, within a factor of 2". None for a claim
-        that is true or false.
+        A floor is named, as in "within a factor of 2 of its distance above 0.0581".
+        None for a claim that is true or false.
         """
         if self.value is None:
             return None
         if self.factor is not None:
-            above = f"above {self.floor:g}, " if self.floor else ""
-            return f"{above}within a factor of {self.factor:g}"
+            distance = f" of its distance above {self.floor:g}" if self.floor else ""
+            return f"within a factor of {self.factor:g}{distance}"
         return f"within {100 * self.tolerance:.3g} %" if self.tolerance else "equal"
 
     def holds(self, value: float) -> bool:
