@@ -81,9 +81,8 @@ def test_record_is_written_again_as_it_was(run):
     """Many records are older than the code that reads them, and lack later fields."""
     text = (run.folder / "run.json").read_text()
     content = json.loads(text)
-    later = dict.fromkeys(("initial_bias", "distortion_weight", "noise")) | {
-        "logits": False
-    }
+    later = dict.fromkeys(("initial_bias", "distortion_weight", "noise", "shifted"))
+    later |= {"logits": False}
     expected = {**content, "recipe": {**later, **content["recipe"]}}
     assert json.loads(run.record.to_json()) == expected
     if later.keys() <= content["recipe"].keys():

@@ -270,6 +270,7 @@ def test_record_of_an_autoencoder(settings):
             "logits": False,
             "distortion_weight": None,
             "noise": None,
+            "shifted": None,
         },
         "parameters": {"total": 2, "encoder": 1, "decoder": 1},
         "code": {"shape": [7, 7, 1], "count": 49},
