@@ -43,7 +43,7 @@ TRAIN, VALIDATION = IMAGES[:100], IMAGES[100:]
 LABELS = np.arange(150, dtype=np.uint8) % 10
 RECIPE = Recipe(loss="mse", epochs=2, batch_size=32, train_images=100)
 OURS = replace(FAST_RECIPE, epochs=2, batch_size=32, train_images=100)
-NOISY = replace(OURS, noise="gaussian-40")
+NOISY = replace(OURS, noise="gaussian-40", shifted=0.5)
 STILL = 1e-30  # steps so small that the weights stay the same
 
 

@@ -50,7 +50,8 @@ class Group(BaseModel):
     runs : for each variant, the arguments of the network's function
     seeds : for each framework
     minutes : estimate for one run, on one core with AVX2
-    models : whether ``reference/`` keeps the first seed's models, not the record only
+    models : frameworks of which ``reference/`` keeps the first seed's models, not the
+        record only
     prior : whether it keeps the prior beside them, which counts cannot replace
     """
 
@@ -65,7 +66,7 @@ class Group(BaseModel):
     runs: dict[str, dict[str, int | str]]
     seeds: dict[Framework, list[NonNegativeInt]]
     minutes: PositiveFloat
-    models: bool = True
+    models: list[Framework] = ["keras", "torch"]
     prior: bool = False
 
     def trainings(self) -> list[Training]:
@@ -85,7 +86,7 @@ class Group(BaseModel):
                 arguments=arguments,
                 minutes=self.minutes,
                 question=self.question,
-                models=self.models,
+                models=framework in self.models,
                 prior=self.prior,
             )
             for seed in sorted({s for seeds in self.seeds.values() for s in seeds})
