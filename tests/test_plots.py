@@ -534,7 +534,7 @@ def test_the_legend_names_each_system_and_framework_once():
         plots.Rate("JPEG, Keras", [9], [1]),
     ]
     figure = plots.rate_distortion(series, "y", front=plots.Rate("best", [8], [1]))
-    names = ["code16", "code16, ideal", "JPEG, Keras", "Keras", "PyTorch", "best"]
+    names = ["code16", "code16, ideal", "Keras", "PyTorch", "JPEG, Keras", "best"]
     assert legend(figure) == names
 
 

@@ -27,8 +27,8 @@ from caebook.plots.style import (
 )
 
 # Each codec that exists in the frameworks has one marker in both colours; each other
-# codec has a marker and a colour.
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# codec has a marker and a colour. Eleven is a prime, so that no look repeats soon.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 FRONT = {"color": "#CCCCCC", "linewidth": 5}
 
 
@@ -155,7 +155,7 @@ def rate_distortion(
             markerfacecolor=look.face,
             linestyle=look.dashes,
             linewidth=1.1,
-            zorder=3,
+            zorder=3 if rate.framework else 2.5,
         )
     if limit is None:
         set_log_scale(axes, "x")
@@ -180,8 +180,9 @@ def _looks(series: Sequence[Rate]) -> list[Look]:
         else:
             place = others[rate.codec]
             color = OTHERS[place % len(OTHERS)]
-            # One marker further in each round of colours, so that no look repeats.
-            index = place + place // len(OTHERS)
+            # No marker of the frameworks, as long as there are others; one further in
+            # each round of colours.
+            index = len(systems) + place + place // len(OTHERS)
         dashes = ":" if rate.ideal else "-"
         looks.append(Look(color, MARKERS[index % len(MARKERS)], dashes, rate.ideal))
     return looks
@@ -237,21 +238,21 @@ def _add_legend(
     figure: Figure, drawn: Sequence[tuple[Rate, Look]], front: Rate | None
 ) -> None:
     """Name systems by marker, frameworks by colour, and everything else by both."""
-    markers: dict[tuple[str, bool], Line2D] = {}
+    systems: dict[str, Line2D] = {}
     colors: dict[str, Line2D] = {}
+    others: dict[str, Line2D] = {}
     for rate, look in drawn:
-        name, color, width = rate.label, look.color, 1.1
+        name, color, width, group = rate.label, look.color, 1.1, others
         if rate.framework:
             framework = FRAMEWORKS[rate.framework]
             colors[framework] = Line2D([], [], color=color, linewidth=3)
             name = f"{rate.codec}, ideal" if rate.ideal else rate.codec
-            color, width = REFERENCE, 0
+            color, width, group = REFERENCE, 0, systems
         face = "white" if rate.ideal else color
-        markers[name, bool(rate.framework)] = Line2D(
+        group[name] = Line2D(
             [], [], color=color, marker=look.marker, markerfacecolor=face, lw=width
         )
-    entries = [(name, line) for (name, _), line in markers.items()]
-    entries += colors.items()
+    entries = [*systems.items(), *colors.items(), *others.items()]
     if front is not None:
         entries.append((front.label, Line2D([], [], **FRONT)))
     widest = max(text_width(figure, label, 9) for label, _ in entries)
