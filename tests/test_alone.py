@@ -38,7 +38,7 @@ READERS = [chapter for chapter in find_chapters() if reads_from_others(chapter)]
 NAMES = [chapter.name for chapter in READERS]
 
 #: What `runs.load` and `runs.find` print of runs in ``reference/``.
-USED = r"(?:using|found \d+ full trainings of) (\S+) \(reference\)"
+USED = r"(?:using|found \d+ finished trainings of) (\S+) \(reference\)"
 
 #: Fast chapters whose verdicts on MNIST differ from those on drawn digits.
 ON_MNIST = ("09_uqi", "14_results")

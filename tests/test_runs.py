@@ -615,7 +615,7 @@ def test_all_full_trainings_of_a_system_are_found(project, settings, capsys):
 
     assert found("glyph-digits") == [("matched+fast", None), ("source", None)]
     assert capsys.readouterr().out == (
-        "found 2 full trainings of deep (reference and this build)\n"
+        "found 2 finished trainings of deep (reference and this build)\n"
     )
     shutil.rmtree(project / "reference")
     shutil.rmtree(settings.runs_dir / "deep+matched+fast-keras-glyph-digits-s0")

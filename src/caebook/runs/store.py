@@ -248,7 +248,7 @@ def _variants(variant: str, brief: bool) -> list[str]:
 
 
 def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
-    """All full trainings of a system, by name: every recipe, variant and seed.
+    """All finished trainings of a system, by name: every recipe, variant and seed.
 
     Of two trainings of one name, the better place's is taken; places are in the order
     of `load`. Drawn digits that have no full training get those on MNIST. Records are
@@ -270,7 +270,7 @@ def find(system: str, dataset: str, *, settings: Settings) -> list[Run]:
     note = f" ({origins})" if runs else ""
     if runs and runs[0].instead_of:
         note += f", trained and tested on {runs[0].record.dataset}"
-    print(f"found {len(runs)} full trainings of {system}{note}")
+    print(f"found {len(runs)} finished trainings of {system}{note}")
     return runs
 
 
