@@ -11,7 +11,7 @@ import tiny
 from onnx import numpy_helper
 from scipy import stats
 
-from caebook import codec, data, rivals
+from caebook import codec, data, rivals, runs
 from caebook import settings as profiles
 from caebook.build.chapters import Build
 from caebook.data import glyphs
@@ -53,6 +53,7 @@ def made(training, pca):
     """Rivals that need neither network nor lists, learned from `training`."""
     bz2 = rivals.Lossless("bz2")
     chosen = {"PNG": (None,), "JPEG": (5, 25), "WebP": (None, 0)}
+    chosen |= {"JPEG-LS": (None, 45), "JPEG 2000": (None, 20)}
     chosen |= {"AVIF": (10,), "JPEG XL": (None, 15)}
     found = [
         *(bz2, rivals.Lossless("xz"), rivals.OneBit(), rivals.OneBit(9, 190)),
@@ -218,6 +219,15 @@ def test_contexts_see_only_what_was_decoded_before():
     assert len(set(rivals.contexts.NEIGHBOURS)) == 10
 
 
+def test_what_contexts_remember_is_of_the_same_images(drawn):
+    coder, first, second = rivals.ContextCoder(2, 10), *(d[:30] // 128 for d in drawn)
+    streams = [coder.encode(images) for images in (first, second, first)]
+    assert streams[0] == streams[2] != streams[1]
+    for stream, images in zip(streams, (first, second, first), strict=True):
+        coder.decode(stream)[:] = 9  # a caller's copy
+        assert np.array_equal(coder.decode(stream), images)
+
+
 # Formats
 
 
@@ -232,10 +242,43 @@ def test_a_sheet_is_cut_into_its_images(count, drawn):
 def test_missing_formats_are_left_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     monkeypatch.setattr(PIL.features, "check", lambda name: False)
-    chosen = dict.fromkeys(("PNG", "JPEG", "WebP", "AVIF", "JPEG XL"), (50,))
+    optional = ("JPEG-LS", "JPEG 2000", "WebP", "AVIF", "JPEG XL")
+    chosen = dict.fromkeys(("PNG", "JPEG", *optional), (50,))
     assert [r.name for r in rivals.image_formats(chosen)] == ["PNG", "JPEG"]
-    with pytest.raises(ImportError, match="JPEG XL cannot be written here"):
-        rivals.ImageFormat("JPEG XL")
+    for form in optional:
+        with pytest.raises(ImportError, match=f"{form} cannot be written here"):
+            rivals.ImageFormat(form)
+
+
+def needs(form):
+    return pytest.mark.skipif(not formats.available(form), reason=f"no {form}")
+
+
+@needs("JPEG-LS")
+def test_no_pixel_of_jpeg_ls_is_further_off_than_allowed(drawn):
+    for allowed in (1, 45):
+        rival = rivals.ImageFormat("JPEG-LS", allowed)
+        copies = rival.decode(rival.encode(drawn[1]))
+        assert np.abs(copies.astype(int) - drawn[1]).max() == allowed
+    assert rival.setting == "error 45"
+
+
+@needs("JPEG 2000")
+def test_jpeg_2000_keeps_the_best_number_of_wavelet_transforms(drawn, monkeypatch):
+    def measured(quality, tried):
+        monkeypatch.setattr(formats, "RESOLUTIONS", tried)
+        rival = rivals.ImageFormat("JPEG 2000", quality)
+        stream = rival.encode(drawn[1])
+        assert stream.startswith(b"\xff\x4f\xff\x51")  # a codestream without boxes
+        point = rivals.measure(rival, drawn[1])
+        return (point.bytes, 0) if quality is None else (point.mse, point.bytes)
+
+    for quality in (None, 10, 20):
+        tried = [measured(quality, [number]) for number in range(1, 5)]
+        assert len(set(tried)) == 4
+        best = measured(quality, range(1, 5))
+        assert best == min(tried)
+        assert quality is None or best[1] == pytest.approx(784 / quality, rel=0.05)
 
 
 # Transforms and lists
@@ -267,6 +310,19 @@ def test_directions_in_8_bits_do_no_harm(pca, drawn):
     rounded = metrics.mse(drawn[1], transforms.to_uint8(basis.images(codes[:, :64])))
     assert rounded.mean() < networks.HARMLESS * exact.mean()
     assert basis.bytes(np.arange(64)) < 64 * (784 + 4) + 784 + 10
+
+
+def test_fewer_lists_remember_the_same_choices(drawn, pca):
+    full = rivals.VectorQuantiser(pca, 3, 256, drawn[0])
+    for images in (drawn[1], drawn[0], drawn[1]):
+        alone = [
+            np.square(images.reshape(-1, 1, 784) / 255 - full.lists[0]).sum(2).argmin(1)
+            for images in (images[:20],)
+        ]
+        short, long = full.first(1).indices(images), full.indices(images)
+        assert short.shape[1] == 1 and long.shape == (len(images), 3)
+        assert np.array_equal(short[:, 0], long[:, 0])
+        assert (short[:20, 0] == alone[0]).mean() > 0.9
 
 
 @pytest.mark.parametrize(("bits", "numbers"), [(4, 16), (8, 3), (10, 1), (8, 1)])
@@ -356,6 +412,31 @@ def test_networks_codes_can_be_stored_as_records(tiny_network):
     whole = model.images(model.symbols(images))
     assert np.array_equal(rival.decode(rival.encode(images)), whole)
     assert np.array_equal(rival.decode(rival.encode(images[3:4]))[0], whole[3])
+
+
+def test_remembered_codes_are_those_of_the_images(tiny_network, monkeypatch):
+    decoder, _, images = tiny_network
+    run, seen = decoder.run, []
+    plain = runs.read(run.folder)
+    encode = runs.Run.encode
+
+    def counted(self, given):
+        seen.append(len(given))
+        return encode(self, given)
+
+    monkeypatch.setattr(runs.Run, "encode", counted)
+    known = networks.CodingRun(run.folder, run.record)
+    twice = np.concatenate([images[5:], images[:10], images[:1]])
+    for given in (images[:10], twice, images[::-1]):
+        assert np.array_equal(known.encode(given), encode(plain, given))
+    assert seen == [10, 20]
+    many = np.arange(5_000 * 784, dtype=np.uint32).astype(np.uint8)
+    many = (many.reshape(-1, 28, 28) * 3 + np.arange(5_000)[:, None, None]) % 251
+    many = many.astype(np.uint8)
+    assert np.array_equal(known.encode(many), encode(plain, many))
+    monkeypatch.setattr(networks, "REMEMBERED", 0)
+    known.encode(images)
+    assert seen[-1] == len(images)
 
 
 def random_network(seed=0):

@@ -5,7 +5,7 @@ nothing else → images):
 
 - `general`: compressors that know nothing of images, and fewer grey levels;
 - `contexts`: an adaptive coder that predicts each pixel from its neighbours;
-- `formats`: PNG, JPEG, WebP, AVIF, JPEG XL;
+- `formats`: PNG, JPEG, JPEG-LS, JPEG 2000, WebP, AVIF, JPEG XL;
 - `transforms`: principal components and cosine transform, rounded and entropy coded;
 - `vectors`: vector quantisers, k-means and its residual form;
 - `networks`: autoencoders, as files or as records.

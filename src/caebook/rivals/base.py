@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import math
 from abc import ABC, abstractmethod
@@ -170,12 +171,21 @@ def break_even(ours: Point, other: Point) -> int | str | None:
 def stored(*parts: bytes | np.ndarray) -> int:
     """Bytes of what a reader must be given: each part after xz, at its best."""
     contents = [part if isinstance(part, bytes) else part.tobytes() for part in parts]
-    preset = 9 | lzma.PRESET_EXTREME
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": preset}]
-    return sum(
-        min(len(c), len(lzma.compress(c, lzma.FORMAT_RAW, filters=filters)))
-        for c in contents
-    )
+    return sum(min(len(content), len(_xz(content))) for content in contents)
+
+
+def _xz(content: bytes) -> bytes:
+    # The preset's dictionary is 64 MiB, and to prepare it takes longer than a small
+    # content does; one that holds all of the content finds the same matches.
+    room = max(4096, len(content))
+    preset = {"preset": 9 | lzma.PRESET_EXTREME, "dict_size": room}
+    filters = [{"id": lzma.FILTER_LZMA2, **preset}]
+    return lzma.compress(content, lzma.FORMAT_RAW, filters=filters)
+
+
+def digest(images: np.ndarray) -> bytes:
+    """A key for what was computed of these images."""
+    return hashlib.blake2b(np.ascontiguousarray(images)).digest()
 
 
 def int8_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from caebook.rivals.base import Rival
+from caebook.rivals.base import Rival, digest
 
 # Neighbours as (rows up, columns to the left), the nearest first.
 NEIGHBOURS = (
@@ -40,7 +40,8 @@ class ContextCoder(Rival):
     Notes
     -----
     A stream is the number of images (4 bytes), the states in which the coder ends (4
-    bytes for each image of a group), and 16-bit words.
+    bytes for each image of a group), and 16-bit words. What was encoded and decoded
+    last is remembered: grey levels and their means have the same stream.
     """
 
     name, family = "contexts", "general"
@@ -48,9 +49,22 @@ class ContextCoder(Rival):
     def __init__(self, levels: int, neighbours: int) -> None:
         self.levels, self.neighbours = levels, NEIGHBOURS[:neighbours]
         self.setting = f"{levels} levels, {neighbours} neighbours"
+        self._encoded, self._decoded = (b"", b""), (b"", np.empty(0, np.uint8))
 
     def encode(self, images: np.ndarray) -> bytes:
         """See `Rival`; the images' pixels are below `levels`."""
+        key = digest(images)
+        if self._encoded[0] != key:
+            self._encoded = key, self._encode(images)
+        return self._encoded[1]
+
+    def decode(self, stream: bytes) -> np.ndarray:
+        """See `Rival`."""
+        if self._decoded[0] != stream:
+            self._decoded = stream, self._decode(stream)
+        return self._decoded[1].copy()
+
+    def _encode(self, images: np.ndarray) -> bytes:
         intervals = []
         for group, row, column, model in self._places(len(images)):
             if (row, column) == (0, 0):
@@ -64,8 +78,7 @@ class ContextCoder(Rival):
             intervals, _lanes(len(images))
         )
 
-    def decode(self, stream: bytes) -> np.ndarray:
-        """See `Rival`."""
+    def _decode(self, stream: bytes) -> np.ndarray:
         count = int.from_bytes(stream[:4], "little")
         images = np.empty((count, 28, 28), np.uint8)
         reader = _Reader(stream[4:], _lanes(count))

@@ -1,7 +1,8 @@
-"""Image formats: PNG, JPEG, WebP, AVIF, JPEG XL.
+"""Image formats: PNG, JPEG, JPEG-LS, JPEG 2000, WebP, AVIF, JPEG XL.
 
 All are used at the highest effort that takes two seconds or less for a thousand images
-on one core of the machine on which this was chosen.
+on one core of the machine on which this was chosen. JPEG-LS has no effort to choose.
+For JPEG 2000 it is how often its wavelet transform is repeated: each number is tried.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from PIL import Image
 
 from caebook.rivals.base import Rival
 
+# Formats that the package imagecodecs writes, by its own names; Pillow the others.
+IMAGECODECS = {"JPEG XL": "jpegxl", "JPEG-LS": "jpegls"}
+# What Pillow calls the features that some of its formats need.
+FEATURES = {"JPEG 2000": "jpg_2000", "WebP": "webp", "AVIF": "avif"}
+WORDS = {"JPEG XL": "distance", "JPEG-LS": "error", "JPEG 2000": "ratio"}
 # What Pillow is told of each format's effort.
 EFFORT = {
     "PNG": {"optimize": True},
@@ -23,6 +29,9 @@ EFFORT = {
     "AVIF": {"speed": 6, "max_threads": 1},
 }
 JPEG_XL_EFFORT = 9
+# What JPEG 2000 calls resolutions: 1 to 4, since each has half the side of the one
+# before, and an image 28 pixels.
+RESOLUTIONS = range(1, 5)
 WEBP_LOSSLESS = 75  # what this format calls quality is effort if nothing is lost
 
 
@@ -31,9 +40,11 @@ class ImageFormat(Rival):
 
     Parameters
     ----------
-    form : ``"PNG"``, ``"JPEG"``, ``"WebP"``, ``"AVIF"`` or ``"JPEG XL"``
-    quality : 0 to 100; for JPEG XL a distance, of which a larger one is worse; None
-        for lossless
+    form : ``"PNG"``, ``"JPEG"``, ``"JPEG-LS"``, ``"JPEG 2000"``, ``"WebP"``,
+        ``"AVIF"`` or ``"JPEG XL"``
+    quality : 0 to 100; None for lossless. For three formats a larger one is worse: for
+        JPEG XL it is a distance, for JPEG-LS the largest error of a pixel in grey
+        levels, for JPEG 2000 the size of the pixels divided by that of the stream
 
     Raises
     ------
@@ -47,7 +58,7 @@ class ImageFormat(Rival):
         if not available(form):
             raise ImportError(f"{form} cannot be written here")
         self.name, self.quality = form, quality
-        word = "distance" if form == "JPEG XL" else "quality"
+        word = WORDS.get(form, "quality")
         self.setting = "lossless" if quality is None else f"{word} {quality}"
 
     def encode(self, images: np.ndarray) -> bytes:
@@ -61,6 +72,12 @@ class ImageFormat(Rival):
             return jpegxl_encode(
                 picture, effort=JPEG_XL_EFFORT, numthreads=1, **options
             )
+        if self.name == "JPEG-LS":
+            from imagecodecs import jpegls_encode
+
+            return jpegls_encode(picture, level=self.quality or 0)
+        if self.name == "JPEG 2000":
+            return _jpeg_2000(picture, self.quality)
         options = dict(EFFORT[self.name])
         if self.quality is not None:
             options["quality"] = self.quality
@@ -72,22 +89,43 @@ class ImageFormat(Rival):
 
     def decode(self, stream: bytes) -> np.ndarray:
         """See `Rival`."""
-        if self.name == "JPEG XL":
-            from imagecodecs import jpegxl_decode
+        if self.name in IMAGECODECS:
+            import imagecodecs
 
-            return cut(jpegxl_decode(stream))
-        return cut(np.asarray(Image.open(io.BytesIO(stream)).convert("L")))
+            return cut(getattr(imagecodecs, f"{IMAGECODECS[self.name]}_decode")(stream))
+        return cut(_opened(stream))
+
+
+def _opened(stream: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(stream)).convert("L"))
+
+
+def _jpeg_2000(picture: np.ndarray, ratio: int | None) -> bytes:
+    """The bare codestream: the shortest if nothing is lost, else the most accurate."""
+    options: dict[str, object] = {"no_jp2": True}  # no boxes around it
+    if ratio is not None:
+        options |= {"irreversible": True, "quality_layers": [ratio]}
+    streams = []
+    for resolutions in RESOLUTIONS:
+        file, tried = io.BytesIO(), {**options, "num_resolutions": resolutions}
+        Image.fromarray(picture).save(file, "JPEG2000", **tried)
+        streams.append(file.getvalue())
+    if ratio is None:
+        return min(streams, key=len)
+    return min(
+        streams, key=lambda stream: np.square(picture - 1.0 * _opened(stream)).sum()
+    )
 
 
 def available(form: str) -> bool:
     """Whether a format can be written here."""
-    if form == "JPEG XL":
+    if form in IMAGECODECS:
         try:
-            from imagecodecs import jpegxl_encode  # noqa: F401
+            import imagecodecs
         except ImportError:
             return False
-        return True
-    return form in ("PNG", "JPEG") or PIL.features.check(form.lower())
+        return getattr(imagecodecs, IMAGECODECS[form].upper()).available
+    return form in ("PNG", "JPEG") or PIL.features.check(FEATURES[form])
 
 
 def image_formats(qualities: dict[str, tuple[int | None, ...]]) -> list[ImageFormat]:

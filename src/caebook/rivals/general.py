@@ -7,6 +7,7 @@ import lzma
 
 import numpy as np
 
+from caebook.images import slices
 from caebook.rivals.base import Rival
 
 
@@ -79,7 +80,9 @@ class GreyLevels(Rival):
         self.levels = np.rint(np.arange(count) * 255 / (count - 1)).astype(np.uint8)
         self.nearest = np.rint(np.arange(256) / 255 * (count - 1)).astype(np.uint8)
         if training is not None:
-            pixels = np.bincount(training.reshape(-1), minlength=256)
+            parts = slices(len(training), 1_000)  # the counts of all need much memory
+            counted = [np.bincount(training[p].ravel(), minlength=256) for p in parts]
+            pixels = np.sum(counted, axis=0)
             sums = np.bincount(self.nearest, pixels * np.arange(256))
             counts = np.maximum(np.bincount(self.nearest, pixels), 1)
             self.levels = np.rint(sums / counts).astype(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,56 @@ from onnx import numpy_helper
 from caebook import codec, runs
 from caebook.codec import Model
 from caebook.evaluation import metrics
-from caebook.images import to_uint8
-from caebook.rivals.base import Rival, int8_rows, stored
+from caebook.images import check_images, to_uint8
+from caebook.rivals.base import Rival, digest, int8_rows, stored
 from caebook.rivals.transforms import pack, unpack
 from caebook.runs import Run
 
+REMEMBERED = 256  # codes of so many numbers, or fewer, are computed once
 HARMLESS = 1.01  # an error that grows by less than this factor is left as it is
 FRAMEWORKS = {"keras": "Keras", "torch": "PyTorch"}
+
+
+class CodingRun(Run):
+    """A run that remembers the codes of images: they are rounded in many ways."""
+
+    @cached_property
+    def _known(self) -> _Codes:
+        return _Codes(self.record.code.shape)
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """See `Run`; an image is encoded once unless its code is large."""
+        check_images(images)
+        if self.record.code.count > REMEMBERED:
+            return super().encode(images)
+        keys = [digest(image) for image in images]
+        new = {key: k for k, key in enumerate(keys) if key not in self._known.rows}
+        if new:
+            self._known.add(list(new), super().encode(images[list(new.values())]))
+        return self._known.of(keys)
+
+
+class _Codes:
+    """Codes by their images' keys.
+
+    They lie in one array: many small ones would split the free memory between them into
+    parts that a network's floats do not fit into, which took 2 GB.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.rows: dict[bytes, int] = {}
+        self._codes = np.empty((4096, *shape), np.float32)
+
+    def add(self, keys: list[bytes], codes: np.ndarray) -> None:
+        start, stop = len(self.rows), len(self.rows) + len(keys)
+        if stop > len(self._codes):
+            more = np.empty((stop, *codes.shape[1:]), np.float32)
+            self._codes = np.concatenate([self._codes, more])
+        self._codes[start:stop] = codes
+        self.rows.update(zip(keys, range(start, stop), strict=True))
+
+    def of(self, keys: list[bytes]) -> np.ndarray:
+        return self._codes[[self.rows[key] for key in keys]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +101,8 @@ def compact(run: Run, folder: Path, images: np.ndarray) -> Compact:
         if changed <= HARMLESS * error or precision == "float32":
             break
     faster = codec.package(copy, folder / "faster")
-    return Compact(faster, precision, stored(*parts))
+    fast = CodingRun(faster.folder, faster.record, faster.instead_of)
+    return Compact(fast, precision, stored(*parts))
 
 
 def rounded(model: bytes, precision: str) -> tuple[bytes, list[bytes]]:

@@ -16,7 +16,7 @@ from scipy import sparse
 from caebook.codec import StaticCoder, count_levels, frequencies
 from caebook.evaluation.pca import PCA
 from caebook.images import slices, to_float, to_uint8
-from caebook.rivals.base import Rival, int8_rows, stored
+from caebook.rivals.base import Rival, digest, int8_rows, stored
 from caebook.rivals.transforms import pack, unpack
 
 COMPONENTS = 64  # in which clusters grow: distances are nearly those of the pixels
@@ -59,6 +59,8 @@ class VectorQuantiser(Rival):
                 points -= (self.lists[-1] @ directions)[groups]
                 for part in slices(len(rest), PART):
                     rest[part] -= self.lists[-1][groups[part]]
+        self._all_lists = self.lists
+        self._known: dict[bytes, np.ndarray] = {}  # entries of all lists, by images
         self._describe()
 
     def first(self, stages: int) -> VectorQuantiser:
@@ -83,11 +85,21 @@ class VectorQuantiser(Rival):
         return self.images(unpack(stream, self.bits, len(self.lists)))
 
     def indices(self, images: np.ndarray) -> np.ndarray:
-        """Images, uint8 (N, 28, 28) → entries of each list, uint16 (N, stages)."""
-        index = np.empty((len(images), len(self.lists)), np.uint16)
+        """Images, uint8 (N, 28, 28) → entries of each list, uint16 (N, stages).
+
+        A list does not depend on those after it, so the same images are searched once
+        for this object and all that `first` has made of it.
+        """
+        key = digest(images)
+        if key not in self._known:
+            self._known[key] = self._search(images)
+        return self._known[key][:, : len(self.lists)]
+
+    def _search(self, images: np.ndarray) -> np.ndarray:
+        index = np.empty((len(images), len(self._all_lists)), np.uint16)
         for part in slices(len(images), PART):
             rest = to_float(images[part]).reshape(-1, 784)
-            for stage, values in enumerate(self.lists):
+            for stage, values in enumerate(self._all_lists):
                 index[part, stage] = nearest(rest, values)
                 rest -= values[index[part, stage]]
         return index
