@@ -527,6 +527,19 @@ def test_systems_share_a_marker_and_frameworks_a_colour():
     assert ideal.get_markerfacecolor() == "white" != real.get_markerfacecolor()
 
 
+def test_no_other_codec_has_the_marker_of_a_network():
+    networks = [
+        plots.Rate(name, [8], [1], framework=framework)
+        for name in ("code16", "dcnn")
+        for framework in ("keras", "torch")
+    ]
+    others = [plots.Rate(name, [9], [2]) for name in ("JPEG", "PNG", "PCA")]
+    lines = plots.rate_distortion([*others, *networks], "y").axes[0].lines
+    markers = [line.get_marker() for line in lines]
+    assert len(set(markers[:3])) == 3
+    assert set(markers[:3]).isdisjoint(markers[3:])
+
+
 def test_the_legend_names_each_system_and_framework_once():
     series = [
         *(plots.Rate("code16", [8], [1], framework=f) for f in ("keras", "torch")),
