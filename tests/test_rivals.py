@@ -365,12 +365,27 @@ def test_coded_indices_give_the_same_images_in_fewer_bytes(drawn_rivals, drawn):
     plain = lists.decode(lists.encode(images))
     assert np.array_equal(coded.decode(stream), plain)
     assert coded.side > lists.side
-    with pytest.raises(ValueError, match="256 entries, not 1024"):
+    with pytest.raises(ValueError, match="at most 256 entries, not 1024"):
         rivals.CodedVectors(drawn_rivals["k-means, 1,024 images"], drawn[0])
 
 
+def test_short_lists_need_fewer_bytes_and_a_smaller_decoder(drawn_rivals, drawn, pca):
+    full = drawn_rivals["residual VQ, 4 × 256"]
+    short = rivals.VectorQuantiser(pca, 4, 16, drawn[0])
+    images = drawn[0]
+    assert len(short.encode(images)) == len(full.encode(images)) / 2
+    assert short.side < full.side / 4
+    coded = rivals.CodedVectors(short, images)
+    long = rivals.CodedVectors(full, images)
+    assert (coded.name, coded.setting) == ("residual VQ, 16 entries, coded", "4 × 16")
+    assert long.name == "residual VQ, coded"
+    plain = short.decode(short.encode(images))
+    assert np.array_equal(coded.decode(coded.encode(images)), plain)
+    assert short.side < coded.side <= short.side + 2 * 4 * 16  # tables, uint16
+
+
 def test_lists_need_a_power_of_two(pca, drawn):
-    for entries in (128, 300):
+    for entries in (8, 300):
         with pytest.raises(ValueError, match="power of 2"):
             rivals.VectorQuantiser(pca, 1, entries, drawn[0])
 

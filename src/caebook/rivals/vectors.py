@@ -33,7 +33,7 @@ class VectorQuantiser(Rival):
     ----------
     pca : whose first components are used to grow the clusters
     stages : lists
-    entries : in a list; a power of 2, 256 or more
+    entries : in a list; a power of 2, 16 or more
     training : images, uint8 (N, 28, 28), N at least `entries`
     """
 
@@ -43,8 +43,8 @@ class VectorQuantiser(Rival):
         self, pca: PCA, stages: int, entries: int, training: np.ndarray
     ) -> None:
         self.bits = entries.bit_length() - 1
-        if 1 << self.bits != entries or self.bits < 8:
-            raise ValueError(f"entries must be a power of 2 from 256 up, not {entries}")
+        if 1 << self.bits != entries or self.bits < 4:
+            raise ValueError(f"entries must be a power of 2 from 16 up, not {entries}")
         self.lists: list[np.ndarray] = []  # float32 (entries, 784), as a reader gets it
         self.sides: list[int] = []
         rest = to_float(training).reshape(-1, 784)
@@ -122,20 +122,20 @@ class CodedVectors(Rival):
 
     Parameters
     ----------
-    lists : of 256 entries each
+    lists : of 256 entries each, or fewer
     training : images, uint8 (N, 28, 28), from which a table is made for each list
     """
 
     family = "clusters"
 
     def __init__(self, lists: VectorQuantiser, training: np.ndarray) -> None:
-        if lists.bits != 8:
-            raise ValueError(
-                f"the coder needs lists of 256 entries, not {1 << lists.bits}"
-            )
+        entries = 1 << lists.bits
+        if entries > 256:
+            raise ValueError(f"the coder needs at most 256 entries, not {entries}")
         self.lists, self.setting = lists, lists.setting
-        self.name = f"{lists.name}, coded"
-        counts = count_levels(lists.indices(training).astype(np.uint8), 256)
+        short = f", {entries} entries" if entries < 256 else ""
+        self.name = f"{lists.name}{short}, coded"
+        counts = count_levels(lists.indices(training).astype(np.uint8), entries)
         tables = frequencies(counts)
         self.coder, self.side = StaticCoder(tables), lists.side + stored(tables)
 
